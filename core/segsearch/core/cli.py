@@ -1,0 +1,64 @@
+"""The `segsearch` command: a host for subcommands that each package brings as an entry point.
+
+Modules named in the entry points import nothing heavy at the top, so that `--help` answers at once and
+`segsearch serve` never meets TensorFlow. Machine output goes to stdout as JSON lines, talk to stderr.
+Exit codes: 0 done, 1 failed, 2 misused.
+"""
+
+import json
+import sys
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
+
+import typer
+
+from segsearch.core.errors import SegsearchError
+
+
+def emit(**facts: Any) -> None:
+    """One JSON line on stdout."""
+    print(json.dumps(facts), flush=True)
+
+
+def build() -> typer.Typer:
+    """The command with every installed subcommand, in the order of the data's way."""
+    app = typer.Typer(
+        name="segsearch",
+        help="Finds the moment: ranks the 5-second segments of a video library by tag.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback()
+    def root(
+        show_version: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+        ] = False,
+    ) -> None:
+        pass
+
+    order = ("sample", "train", "export", "reindex", "submit", "evaluate", "serve")
+    commands = {entry.name: entry for entry in entry_points(group="segsearch.commands")}
+    for name in sorted(commands, key=lambda name: (order.index(name) if name in order else len(order), name)):
+        app.command(name)(commands[name].load())
+    return app
+
+
+def main() -> None:
+    """Runs the command line; a SegsearchError becomes one line on stderr and exit code 1."""
+    try:
+        build()()
+    except SegsearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        # A full disk or a missing permission is the user's to mend: name it, without a traceback.
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"segsearch {version('segsearch')}")
+        raise typer.Exit

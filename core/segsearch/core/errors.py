@@ -1,0 +1,153 @@
+"""Every error segsearch raises on purpose, in one tree.
+
+Who catches them: `core.cli` turns one into a line on stderr and exit code 1; `service.rest.problems`
+turns one into an RFC 9457 document. Each says what was found and what was wanted, and carries the facts
+as attributes. `code` is the error's stable public name.
+"""
+
+from pathlib import Path
+
+
+class SegsearchError(Exception):
+    """Base of everything segsearch raises on purpose."""
+
+    code = "internal"
+
+
+class ConfigError(SegsearchError):
+    """A setting that cannot work: names the field, what came and what was wanted."""
+
+    code = "bad-config"
+
+    def __init__(self, field: str, found: object, wanted: str):
+        super().__init__(f"{field} is {found!r}, wanted {wanted}")
+        self.field, self.found, self.wanted = field, found, wanted
+
+
+class InvalidInput(SegsearchError):
+    """A field of a request that cannot be used."""
+
+    code = "invalid-input"
+
+    def __init__(self, field: str, found: str, wanted: str):
+        super().__init__(f"{field}: {found}; wanted {wanted}")
+        self.field, self.found, self.wanted = field, found, wanted
+
+
+class InputTooLarge(InvalidInput):
+    """A request beyond a limit that the operator set."""
+
+    code = "too-large"
+
+
+class NoFiles(SegsearchError):
+    """A pattern that matches no file."""
+
+    code = "no-files"
+
+    def __init__(self, pattern: str):
+        super().__init__(f"{pattern}: no file matches; wanted at least one")
+        self.pattern = pattern
+
+
+class DataError(SegsearchError):
+    """Damaged or unusable input data; names file, record and field."""
+
+    code = "bad-data"
+
+    def __init__(self, path: Path, record: int | None, field: str, found: str, wanted: str):
+        place = str(path) if record is None else f"{path}, record {record}"
+        super().__init__(f"{place}, {field}: {found}; wanted {wanted}")
+        self.path, self.record, self.field, self.found, self.wanted = path, record, field, found, wanted
+
+
+class BadRecord(DataError):
+    """One record cannot be used; the file goes on behind it, so a reader may skip it and count."""
+
+    code = "bad-record"
+
+
+class BadShard(DataError):
+    """The framing of a file is broken from `record` on; what follows cannot be found."""
+
+    code = "bad-shard"
+
+
+class UnknownTag(SegsearchError):
+    """A tag the vocabulary does not hold."""
+
+    code = "unknown-tag"
+
+    def __init__(self, tag: str, nearest: list[str]):
+        super().__init__(f"no tag {tag!r}; nearest: {', '.join(nearest) or 'none'}")
+        self.tag, self.nearest = tag, nearest
+
+
+class VocabularyMismatch(SegsearchError):
+    """Two things that must share a vocabulary do not."""
+
+    code = "vocabulary-mismatch"
+
+    def __init__(self, thing: str, found: str, other: str, wanted: str):
+        super().__init__(f"{thing} has vocabulary {found[:12]}, wanted {wanted[:12]} as {other} has")
+        self.thing, self.found, self.other, self.wanted = thing, found, other, wanted
+
+
+class FeatureSpaceMismatch(SegsearchError):
+    """Features of one extractor and shape were given to a model of another."""
+
+    code = "feature-space-mismatch"
+
+    def __init__(self, thing: str, found: str, wanted: str):
+        super().__init__(f"{thing} has feature space {found}, wanted {wanted}")
+        self.thing, self.found, self.wanted = thing, found, wanted
+
+
+class CheckpointMismatch(SegsearchError):
+    """A checkpoint that does not fit the model it is loaded into."""
+
+    code = "checkpoint-mismatch"
+
+    def __init__(self, path: Path, found: str, wanted: str):
+        super().__init__(f"{path}: {found}; wanted {wanted}")
+        self.path, self.found, self.wanted = path, found, wanted
+
+
+class BundleRefused(SegsearchError):
+    """A model bundle that is damaged, incomplete, or fails its own golden segments."""
+
+    code = "bundle-refused"
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"bundle {path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class GenerationCorrupt(SegsearchError):
+    """An index generation whose files do not agree with its manifest."""
+
+    code = "generation-corrupt"
+
+    def __init__(self, directory: Path, reason: str):
+        super().__init__(f"generation {directory}: {reason}")
+        self.directory, self.reason = directory, reason
+
+
+class NoGeneration(SegsearchError):
+    """An index directory in which nothing has been published yet."""
+
+    code = "no-generation"
+
+    def __init__(self, directory: Path):
+        super().__init__(f"index {directory}: no generation is published; run `segsearch reindex` first")
+        self.directory = directory
+
+
+class MissingExtra(SegsearchError):
+    """A command whose packages are not installed."""
+
+    code = "missing-extra"
+
+    def __init__(self, command: str, extra: str, module: str):
+        super().__init__(f"`segsearch {command}` needs {module}: pip install 'segsearch[{extra}]'")
+        self.command, self.extra, self.module = command, extra, module

@@ -1,0 +1,325 @@
+"""Videos as YouTube-8M writes them: (Sequence)Examples to and from numpy, for all four kinds of file.
+
+Where it stands: `records` frames the bytes, `features` says which streams a frame has, `vocabulary` which labels
+exist. The formats are the ones of research.google.com/youtube8m/download.html and google/youtube-8m readers.py.
+
+T frames, F codes a frame, R ratings, L labels.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from segsearch.core.errors import BadRecord, BadShard, InputTooLarge, InvalidInput
+from segsearch.core.example_pb2 import Example, Feature, FeatureLists, Features, SequenceExample
+from segsearch.core.features import FeatureSpec, Stream
+from segsearch.core.records import read_records
+from segsearch.core.segments import SEGMENT_FRAMES
+from segsearch.core.vocabulary import Vocabulary
+
+FRAME_CAP = 300  # google/youtube-8m reads no frame behind this one
+_SPACES = frozenset(" \t\r\n,\0")  # would break the lists of ids in a submission
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ratings:
+    """People's yes or no for (segment, class) pairs of one video; rows need not be in time order."""
+
+    starts: np.ndarray  # (R,) int64, first frame of the rated segment
+    labels: np.ndarray  # (R,) int64, label index
+    scores: np.ndarray  # (R,) float32, 1 shows the class, 0 does not
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @classmethod
+    def none(cls) -> "Ratings":
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotations:
+    """What people said of one video, without its frames."""
+
+    id: str
+    labels: np.ndarray | None  # (L,) int64 label indices; None where the record has no labels
+    ratings: Ratings = field(default_factory=Ratings.none)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Video(Annotations):
+    """One video: its frames as byte codes, one a second, and what is known of it."""
+
+    frames: np.ndarray = field(kw_only=True)  # (T, F) uint8, streams side by side in the spec's order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoMeans:
+    """A video-level record: the mean of the dequantised frames."""
+
+    id: str
+    labels: np.ndarray | None  # (L,) int64
+    means: np.ndarray  # (F,) float32
+
+
+@dataclass(slots=True)
+class Skips:
+    """Records that a reader passed over, each with its reason; never silent: whoever reads reports them."""
+
+    errors: list[BadRecord | BadShard] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    def summary(self) -> str:
+        """One line for people: how many, and the first reason."""
+        return f"{len(self)} skipped; the first: {self.errors[0]}" if self.errors else "none skipped"
+
+
+def read_videos(
+    files: Iterable[Path],
+    spec: FeatureSpec,
+    *,
+    vocabulary: Vocabulary | None = None,
+    cap: int | None = None,
+    limit: int | None = None,
+    skips: Skips | None = None,
+) -> Iterator[Video]:
+    """The videos of frame-level or segment-rated shards, in file order.
+
+    cap: frames behind this one are dropped (the references' 300). limit: a longer video is an error.
+    vocabulary: a label outside it is an error. With `skips`, a bad record (or the rest of a broken file) is
+    noted there and passed over; without, it raises BadRecord or BadShard.
+    """
+    for path in files:
+        for number, payload in _payloads(path, skips):
+            try:
+                video = parse_video(payload, spec, cap=cap, limit=limit)
+                if vocabulary is not None:
+                    _check_labels(video, vocabulary)
+            except InvalidInput as error:
+                _raise_or_note(BadRecord(path, number, error.field, error.found, error.wanted), skips)
+            else:
+                yield video
+
+
+def read_annotations(files: Iterable[Path], *, skips: Skips | None = None) -> Iterator[Annotations]:
+    """Ids, labels and ratings of shards, leaving the frames alone; records without frames will do."""
+    for path in files:
+        for number, payload in _payloads(path, skips):
+            try:
+                yield parse_annotations(payload)
+            except InvalidInput as error:
+                _raise_or_note(BadRecord(path, number, error.field, error.found, error.wanted), skips)
+
+
+def read_video_means(files: Iterable[Path], spec: FeatureSpec, *, skips: Skips | None = None) -> Iterator[VideoMeans]:
+    """The records of video-level shards."""
+    for path in files:
+        for number, payload in _payloads(path, skips):
+            try:
+                yield parse_video_means(payload, spec)
+            except InvalidInput as error:
+                _raise_or_note(BadRecord(path, number, error.field, error.found, error.wanted), skips)
+
+
+def parse_video(payload: bytes, spec: FeatureSpec, *, cap: int | None = None, limit: int | None = None) -> Video:
+    """One frame-level SequenceExample; raises InvalidInput naming the field that cannot be used."""
+    record = _decode(SequenceExample, payload)
+    annotations = _annotations(record.context)
+    streams = [_stream_codes(record.feature_lists.feature_list, stream) for stream in spec.streams]
+    lengths = {stream.name: len(codes) for stream, codes in zip(spec.streams, streams, strict=True)}
+    frame_count = len(streams[0])
+    if len(set(lengths.values())) > 1:
+        raise InvalidInput("feature_lists", f"streams of unequal length {lengths}", "one entry a second in each")
+    if frame_count == 0:
+        raise InvalidInput(spec.streams[0].key, "0 frames", "at least 1")
+    if limit is not None and frame_count > limit:
+        raise InputTooLarge(spec.streams[0].key, f"{frame_count} frames", f"at most {limit}")
+    if (late := annotations.ratings.starts >= frame_count).any():
+        found = f"{annotations.ratings.starts[late][0]} in a video of {frame_count} frames"
+        raise InvalidInput("segment_start_times", found, "starts before the video's end")
+    frames = np.concatenate([codes[:cap] for codes in streams], axis=1) if len(streams) > 1 else streams[0][:cap]
+    return Video(annotations.id, annotations.labels, annotations.ratings, frames=frames)
+
+
+def parse_annotations(payload: bytes) -> Annotations:
+    """Id, labels and ratings of one SequenceExample; raises InvalidInput naming the field."""
+    return _annotations(_decode(SequenceExample, payload).context)
+
+
+def parse_video_means(payload: bytes, spec: FeatureSpec) -> VideoMeans:
+    """One video-level Example; raises InvalidInput naming the field."""
+    features = _decode(Example, payload).features
+    means = [_floats(features, f"mean_{stream.key}", stream.size) for stream in spec.streams]
+    return VideoMeans(_video_id(features), _ints(features, "labels"), np.concatenate(means))
+
+
+def serialise_video(video: Video, spec: FeatureSpec) -> bytes:
+    """The SequenceExample of a video; the inverse of `parse_video`. Key order is fixed: same video, same bytes."""
+    lists, column = FeatureLists(), 0
+    for stream in spec.streams:
+        codes = np.ascontiguousarray(video.frames[:, column : column + stream.size])
+        lists.feature_list[stream.key].feature.extend(_bytes_feature(row.tobytes()) for row in codes)
+        column += stream.size
+    record = SequenceExample(context=_context(video), feature_lists=lists)
+    return bytes(record.SerializeToString(deterministic=True))
+
+
+def serialise_annotations(annotations: Annotations) -> bytes:
+    """A SequenceExample without frames; the inverse of `parse_annotations`."""
+    return bytes(SequenceExample(context=_context(annotations)).SerializeToString(deterministic=True))
+
+
+def serialise_video_means(video: VideoMeans, spec: FeatureSpec) -> bytes:
+    """The video-level Example; the inverse of `parse_video_means`."""
+    features, column = _context(Annotations(video.id, video.labels)), 0
+    for stream in spec.streams:
+        features.feature[f"mean_{stream.key}"].float_list.value.extend(video.means[column : column + stream.size])
+        column += stream.size
+    return bytes(Example(features=features).SerializeToString(deterministic=True))
+
+
+def streams_of(path: Path, extractor: str = "youtube8m") -> FeatureSpec:
+    """The feature streams that a shard's first record holds: `rgb` first, the rest by name."""
+    for number, payload in _payloads(path, None):
+        lists = _decode(SequenceExample, payload).feature_lists.feature_list
+        sizes = {key: len(entry.feature[0].bytes_list.value[0]) for key, entry in lists.items() if _is_stream(entry)}
+        if not sizes:
+            raise BadRecord(path, number, "feature_lists", "no feature stream", "frame-level features")
+        keys = sorted(sizes, key=lambda key: (key != "rgb", key))
+        return FeatureSpec(tuple(Stream(key, sizes[key]) for key in keys), extractor)
+    raise BadShard(path, 0, "header", "empty file", "at least one record")
+
+
+def _is_stream(entry: Any) -> bool:
+    return bool(entry.feature) and bool(entry.feature[0].bytes_list.value)
+
+
+def _payloads(path: Path, skips: Skips | None) -> Iterator[tuple[int, bytes]]:
+    try:
+        for number, payload in enumerate(read_records(path)):
+            if isinstance(payload, BadRecord):
+                _raise_or_note(payload, skips)
+            else:
+                yield number, payload
+    except BadShard as error:
+        _raise_or_note(error, skips)
+
+
+def _raise_or_note(error: BadRecord | BadShard, skips: Skips | None) -> None:
+    if skips is None:
+        raise error
+    skips.errors.append(error)
+
+
+def _decode(message: Any, payload: bytes) -> Any:
+    try:
+        return message.FromString(payload)
+    except DecodeError as error:
+        raise InvalidInput("payload", f"not a protobuf message ({error})", message.__name__) from None
+
+
+def _stream_codes(lists: Any, stream: Stream) -> np.ndarray:
+    """(T, size) uint8 of one stream."""
+    if stream.key not in lists:
+        raise InvalidInput(stream.key, f"missing (streams here: {', '.join(sorted(lists)) or 'none'})", "this stream")
+    rows = [entry.bytes_list.value for entry in lists[stream.key].feature]
+    for second, row in enumerate(rows):
+        if len(row) != 1 or len(row[0]) != stream.size:
+            found = f"{len(row[0])} bytes" if len(row) == 1 else f"{len(row)} values"
+            raise InvalidInput(f"{stream.key}[{second}]", found, f"one value of {stream.size} bytes")
+    codes = np.frombuffer(b"".join([row[0] for row in rows]), np.uint8)
+    return codes.reshape(len(rows), stream.size)
+
+
+def _annotations(context: Any) -> Annotations:
+    ratings = _ratings(context) if "segment_start_times" in context.feature else Ratings.none()
+    return Annotations(_video_id(context), _ints(context, "labels"), ratings)
+
+
+def _ratings(context: Any) -> Ratings:
+    columns = {name: _ints(context, f"segment_{name}") for name in ("start_times", "end_times", "labels")}
+    scores = _floats(context, "segment_scores", None)
+    lengths = {name: 0 if column is None else len(column) for name, column in columns.items()}
+    lengths["scores"] = len(scores)
+    if len(set(lengths.values())) > 1:
+        raise InvalidInput("segment_*", f"lists of unequal length {lengths}", "one entry a rating in each")
+    starts, ends, labels = columns.values()
+    if starts is None or ends is None or labels is None:
+        return Ratings.none()
+    if (starts < 0).any() or (starts % SEGMENT_FRAMES).any():
+        raise InvalidInput("segment_start_times", f"{starts.tolist()}", f"multiples of {SEGMENT_FRAMES}, none negative")
+    if (ends != starts + SEGMENT_FRAMES).any():
+        raise InvalidInput("segment_end_times", f"{ends.tolist()}", f"each start + {SEGMENT_FRAMES}")
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise InvalidInput("segment_scores", f"{scores.tolist()}", "numbers from 0 to 1")
+    return Ratings(starts, labels, scores)
+
+
+def _video_id(context: Any) -> str:
+    # Releases before 2018, and AudioSet, call it `video_id`.
+    key = "id" if "id" in context.feature else "video_id"
+    values = context.feature[key].bytes_list.value if key in context.feature else []
+    if len(values) != 1:
+        raise InvalidInput("id", f"{len(values)} values", "exactly one")
+    try:
+        video_id = str(values[0].decode())
+    except UnicodeDecodeError:
+        raise InvalidInput("id", f"bytes {values[0]!r}", "UTF-8 text") from None
+    check_video_id(video_id)
+    return video_id
+
+
+def check_video_id(video_id: str) -> None:
+    """Raises InvalidInput unless the id is usable as text in segment ids and submissions."""
+    if not video_id or len(video_id) > 256 or _SPACES & set(video_id):
+        raise InvalidInput("id", repr(video_id[:80]), "1 to 256 characters without blanks or commas")
+
+
+def _check_labels(video: Video, vocabulary: Vocabulary) -> None:
+    for name, labels in (("labels", video.labels), ("segment_labels", video.ratings.labels)):
+        outside = [int(label) for label in (labels if labels is not None else ()) if label not in vocabulary]
+        if outside:
+            raise InvalidInput(name, f"label {outside[0]} is outside the vocabulary", vocabulary.extent())
+
+
+def _ints(features: Any, key: str) -> np.ndarray | None:
+    if key not in features.feature:
+        return None
+    return np.array(features.feature[key].int64_list.value, np.int64)
+
+
+def _floats(features: Any, key: str, size: int | None) -> np.ndarray:
+    if key not in features.feature:
+        raise InvalidInput(key, "missing", "a list of floats")
+    values = np.array(features.feature[key].float_list.value, np.float32)
+    if size is not None and len(values) != size:
+        raise InvalidInput(key, f"{len(values)} values", f"{size}")
+    if not np.isfinite(values).all():
+        raise InvalidInput(key, f"{values[~np.isfinite(values)][0]} among the values", "finite numbers")
+    return values
+
+
+def _context(annotations: Annotations) -> Features:
+    features = Features()
+    features.feature["id"].bytes_list.value.append(annotations.id.encode())
+    if annotations.labels is not None:
+        features.feature["labels"].int64_list.value.extend(annotations.labels.tolist())
+    ratings = annotations.ratings
+    if len(ratings):
+        features.feature["segment_start_times"].int64_list.value.extend(ratings.starts.tolist())
+        features.feature["segment_end_times"].int64_list.value.extend((ratings.starts + SEGMENT_FRAMES).tolist())
+        features.feature["segment_labels"].int64_list.value.extend(ratings.labels.tolist())
+        features.feature["segment_scores"].float_list.value.extend(ratings.scores.tolist())
+    return features
+
+
+def _bytes_feature(value: bytes) -> Feature:
+    feature = Feature()
+    feature.bytes_list.value.append(value)
+    return feature
