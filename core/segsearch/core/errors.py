@@ -40,6 +40,12 @@ class InputTooLarge(InvalidInput):
     code = "too-large"
 
 
+class UnsupportedContent(InvalidInput):
+    """A request body of a kind or encoding that is not read here."""
+
+    code = "unsupported-content"
+
+
 class NoFiles(SegsearchError):
     """A pattern that matches no file."""
 
@@ -113,6 +119,12 @@ class CheckpointMismatch(SegsearchError):
         self.path, self.found, self.wanted = path, found, wanted
 
 
+class ExportFailed(SegsearchError):
+    """An exported model that is not the network it was made from; nothing is written."""
+
+    code = "export-failed"
+
+
 class BundleRefused(SegsearchError):
     """A model bundle that is damaged, incomplete, or fails its own golden segments."""
 
@@ -140,6 +152,16 @@ class NoGeneration(SegsearchError):
 
     def __init__(self, directory: Path):
         super().__init__(f"index {directory}: no generation is published; run `segsearch reindex` first")
+        self.directory = directory
+
+
+class IndexBusy(SegsearchError):
+    """An index directory that another reindex is writing to."""
+
+    code = "index-busy"
+
+    def __init__(self, directory: Path):
+        super().__init__(f"index {directory}: another reindex is running here; wanted to be the only one")
         self.directory = directory
 
 

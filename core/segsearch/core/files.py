@@ -4,8 +4,10 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from segsearch.core.errors import NoFiles
 
@@ -24,11 +26,17 @@ def matching_files(patterns: Iterable[str]) -> list[Path]:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces `path` at once and for good: written beside it, fsynced, renamed, directory fsynced."""
-    data = content.encode() if isinstance(content, str) else content
+    with writing_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Like `write_atomically` for content that comes in pieces; after an exception `path` is as it was."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -63,7 +63,7 @@ def _lines(what: str, total: int | None, unit: str) -> Iterator[Advance]:
     def advance(steps: int = 1, note: str = "") -> None:
         nonlocal done, spoken, last_note
         done, last_note = done + steps, note or last_note
-        if time.monotonic() - spoken >= LINE_INTERVAL_S:
+        if done != total and time.monotonic() - spoken >= LINE_INTERVAL_S:
             spoken = time.monotonic()
             print(line(), file=sys.stderr, flush=True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import google_crc32c
 
 from segsearch.core.errors import BadRecord, BadShard
-from segsearch.core.files import sync_directory
+from segsearch.core.files import writing_atomically
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
@@ -55,19 +55,26 @@ def read_records(path: Path) -> Iterator[bytes | BadRecord]:
             number += 1
 
 
+def count_records(path: Path) -> int:
+    """How many records a file frames, read from their headers alone; stops at damage, which `read_records` names."""
+    size, count, end = path.stat().st_size, 0, 0
+    with path.open("rb") as file:
+        while len(header := file.read(_HEADER.size)) == _HEADER.size:
+            end += _HEADER.size + _HEADER.unpack(header)[0] + _CHECKSUM.size
+            if end > size:
+                break
+            file.seek(end)
+            count += 1
+    return count
+
+
 def write_records(path: Path, payloads: Iterable[bytes]) -> int:
     """Writes a TFRecord file and returns the number of records; `path` appears only when it is whole."""
-    beside = path.with_name(f".{path.name}.part")
     count = 0
-    try:
-        with beside.open("wb") as file:
-            for payload in payloads:
-                length = _LENGTH.pack(len(payload))
-                file.write(length + _CHECKSUM.pack(masked_crc32c(length)))
-                file.write(payload + _CHECKSUM.pack(masked_crc32c(payload)))
-                count += 1
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with writing_atomically(path) as file:
+        for payload in payloads:
+            length = _LENGTH.pack(len(payload))
+            file.write(length + _CHECKSUM.pack(masked_crc32c(length)))
+            file.write(payload + _CHECKSUM.pack(masked_crc32c(payload)))
+            count += 1
     return count
