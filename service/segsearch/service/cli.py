@@ -1,0 +1,174 @@
+"""`segsearch reindex | submit | evaluate | serve`. Heavy imports wait until a command runs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segsearch.core.cli import emit
+from segsearch.service.settings import BODY_LIMIT_BYTES, FRAME_LIMIT, Settings
+
+
+class OnError(StrEnum):
+    """What to do about a record that cannot be read."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+class Provider(StrEnum):
+    """What runs the model."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+BundleOption = Annotated[
+    Path, typer.Option("--bundle", envvar="SEGSEARCH_BUNDLE", help="Model bundle: <name>/<version>, or <name>.")
+]
+IndexOption = Annotated[Path, typer.Option("--index", envvar="SEGSEARCH_INDEX", help="Index directory.")]
+BatchOption = Annotated[int, typer.Option(envvar="SEGSEARCH_BATCH", help="Segments in one run of the model.")]
+ThreadsOption = Annotated[
+    int, typer.Option(envvar="SEGSEARCH_THREADS", help="Runs of the model at a time; 0 takes one for each core.")
+]
+ProviderOption = Annotated[
+    Provider, typer.Option(envvar="SEGSEARCH_PROVIDER", help="auto takes CUDA where a driver loads.")
+]
+FrameLimitOption = Annotated[
+    int, typer.Option(min=1, envvar="SEGSEARCH_FRAME_LIMIT", help="Longest video to score, in frames.")
+]
+LabelsOption = Annotated[
+    Path | None, typer.Option("--labels", help="Only the classes in this CSV, as segment_label_ids.csv.")
+]
+
+
+def reindex(
+    bundle: BundleOption,
+    data: Annotated[list[str], typer.Option(help="Glob of TFRecord shards; may be given more than once.")],
+    index: IndexOption,
+    keep: Annotated[int, typer.Option(help="Segments kept for each tag.")] = 100_000,
+    on_error: Annotated[OnError, typer.Option(help="What to do at a record that cannot be read.")] = OnError.stop,
+    features: Annotated[
+        str, typer.Option(help="Streams where records name them otherwise, as audio=audio_embedding:128.")
+    ] = "",
+    frame_limit: FrameLimitOption = FRAME_LIMIT,
+    batch: BatchOption = 32,
+    threads: ThreadsOption = 0,
+    provider: ProviderOption = Provider.auto,
+) -> None:
+    """Score every segment of a library and publish a new index generation."""
+    from dataclasses import replace
+
+    from segsearch.core.bundle import Bundle
+    from segsearch.core.features import FeatureSpec
+    from segsearch.core.files import matching_files
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.jobs.reindex import reindex as run
+    from segsearch.service.scoring.onnx_scorer import OnnxScorer
+
+    files, opened = matching_files(data), Bundle.open(bundle)
+    spec = opened.manifest.features
+    if features:
+        spec = replace(spec, streams=FeatureSpec.parse(features).streams)
+    with OnnxScorer(opened, batch=batch, threads=threads, provider=provider.value) as scorer:
+        done = run(
+            scorer, files, IndexDirectory(index),
+            keep=keep, spec=spec, frame_limit=frame_limit, skip_bad=on_error is OnError.skip,
+        )  # fmt: skip
+        running = scorer.provider
+    manifest = done.manifest
+    emit(
+        generation=manifest.number, videos=manifest.video_count, segments=manifest.segment_count,
+        classes=manifest.class_count, skipped=manifest.skipped.count, seconds=round(done.seconds, 3),
+        segments_per_s=round(done.segments_per_s, 1), provider=running, index=str(index),
+    )  # fmt: skip
+
+
+def submit(
+    index: IndexOption,
+    out: Annotated[Path, typer.Option(help="The CSV to write.")],
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Segments of a class, at most.")] = 100_000,
+    labels: LabelsOption = None,
+) -> None:
+    """Write Kaggle's submission CSV (Class,Segments) from the published generation."""
+    from segsearch.core.vocabulary import read_segment_labels
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.submission import ranked_classes, write_submission
+
+    generation = IndexDirectory(index).open_current()
+    generation.verify()
+    chosen = read_segment_labels(labels) if labels else None
+    classes = write_submission(out, ranked_classes(generation, limit, chosen))
+    emit(generation=generation.number, classes=classes, limit=limit, out=str(out))
+
+
+def evaluate(
+    data: Annotated[list[str], typer.Option(help="Glob of rated shards; may be given more than once.")],
+    index: Annotated[
+        Path | None, typer.Option("--index", envvar="SEGSEARCH_INDEX", help="Index directory to judge.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Submission CSV to judge instead.")] = None,
+    k: Annotated[int, typer.Option(min=1, max=100_000, help="Where each list is cut.")] = 100_000,
+    labels: LabelsOption = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="One JSON line for each class, too.")] = False,
+) -> None:
+    """Measure MAP@k of an index or a submission against rated shards."""
+    from segsearch.core.files import matching_files
+    from segsearch.core.vocabulary import read_segment_labels
+    from segsearch.service.evaluation import evaluate_generation, evaluate_submission, read_ratings, report
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.submission import read_submission
+
+    if csv is None and index is None:
+        raise typer.BadParameter("give --index or --csv")
+    files = matching_files(data)
+    chosen = read_segment_labels(labels) if labels else None
+    if csv is not None:
+        found = evaluate_submission(read_submission(csv), read_ratings(files), k, chosen)
+    else:
+        assert index is not None
+        generation = IndexDirectory(index).open_current()
+        generation.verify()
+        found = evaluate_generation(generation, read_ratings(files), k, chosen)
+    report(found, files[0], per_class=per_class)
+
+
+def serve(
+    index: IndexOption,
+    bundle: BundleOption,
+    host: Annotated[str, typer.Option(envvar="SEGSEARCH_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="SEGSEARCH_PORT", help="Port; 0 takes a free one.")] = 8000,
+    body_limit_bytes: Annotated[
+        int, typer.Option(envvar="SEGSEARCH_BODY_LIMIT_BYTES", help="Largest request body.")
+    ] = BODY_LIMIT_BYTES,
+    frame_limit: FrameLimitOption = FRAME_LIMIT,
+    shutdown_s: Annotated[
+        int, typer.Option(envvar="SEGSEARCH_SHUTDOWN_S", help="How long requests may take after SIGTERM.")
+    ] = 30,
+    batch: BatchOption = 32,
+    threads: ThreadsOption = 0,
+    provider: ProviderOption = Provider.auto,
+) -> None:
+    """Answer searches and score uploads over HTTP."""
+    from segsearch.core.bundle import Bundle
+    from segsearch.core.errors import NoGeneration
+    from segsearch.core.progress import say
+    from segsearch.service import events
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.library import SegmentLibrary
+    from segsearch.service.rest.app import build
+    from segsearch.service.scoring.onnx_scorer import OnnxScorer
+    from segsearch.service.server import serve_until_stopped
+
+    settings = Settings(
+        host=host, port=port, body_limit_bytes=body_limit_bytes, frame_limit=frame_limit, shutdown_s=shutdown_s
+    )
+    events.to_stderr()
+    if not index.is_dir():
+        raise NoGeneration(index)  # an empty index may fill later; a wrong path never will
+    if not settings.is_loopback:
+        say(f"listening on {host}: whoever reaches this address can search and score")
+    with OnnxScorer(Bundle.open(bundle), batch=batch, threads=threads, provider=provider.value) as scorer:
+        serve_until_stopped(build(SegmentLibrary(scorer, IndexDirectory(index)), settings), settings)

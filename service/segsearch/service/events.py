@@ -1,0 +1,24 @@
+"""What the service notes while it runs: one JSON object a line on stderr, an event's name and its facts."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+_LOG = logging.getLogger("segsearch.service")
+
+
+def log(event: str, *, level: int = logging.INFO, **facts: Any) -> None:
+    """Notes one event; facts are plain values."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    _LOG.log(level, json.dumps({"time": time, "event": event, **facts}, default=str))
+
+
+def to_stderr() -> None:
+    """Sends events to stderr; called once by whoever owns the process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    _LOG.handlers[:] = [handler]
+    _LOG.setLevel(logging.INFO)
+    _LOG.propagate = False

@@ -1,0 +1,1 @@
+"""Immutable generations of posting lists: selecting, writing, mapping and publishing them."""

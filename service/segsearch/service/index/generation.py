@@ -1,0 +1,180 @@
+"""Read side of one immutable index generation: every class's postings, and the segments they name.
+
+Where it stands: `writer` makes the directory, this file maps it, `library` answers from it. Nothing here writes, locks
+or knows about HTTP. A generation that was opened stays readable even if its directory is removed.
+
+C classes, P postings, N segments, V videos; n and k are lengths of what was asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from segsearch.core.errors import DataError, GenerationCorrupt
+from segsearch.core.segments import SEGMENT_FRAMES
+from segsearch.core.vocabulary import ClassOrdinal, Vocabulary
+from segsearch.service.index.array_file import map_array
+from segsearch.service.index.format import (
+    ARRAYS,
+    CODES,
+    OFFSETS,
+    ORDINALS,
+    SEGMENT_STARTS,
+    SEGMENT_VIDEOS,
+    VIDEO_ID_OFFSETS,
+    VIDEO_IDS,
+    VOCABULARY,
+)  # fmt: skip
+from segsearch.service.index.manifest import FileSum, Manifest
+
+_CHECK_ROWS = 1 << 22  # rows of a mapped array looked at together
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """One opened generation."""
+
+    directory: Path
+    manifest: Manifest
+    vocabulary: Vocabulary
+    offsets: np.ndarray  # (C + 1,) u64; class c owns rows offsets[c]:offsets[c + 1]
+    ordinals: np.ndarray  # (P,) u32 segment ordinals, best score first within a class
+    codes: np.ndarray  # (P,) u16 score codes, same order
+    segment_videos: np.ndarray  # (N,) u32, rising
+    segment_starts: np.ndarray  # (N,) u32
+    id_bytes: np.ndarray  # (B,) u8
+    id_offsets: np.ndarray  # (V + 1,) u64
+
+    @classmethod
+    def open(cls, directory: Path) -> "Generation":
+        """Maps the files; the cost does not grow with N.
+
+        Raises GenerationCorrupt naming the file whose size, shape or dtype is not what the manifest says, and where
+        files contradict each other. Damage inside the arrays is found by `verify`.
+        """
+        manifest = Manifest.read(directory)
+        _check_sizes(directory, manifest)
+        lengths = _lengths(manifest)
+        arrays = {name: _map(directory, name, lengths[name]) for name in ARRAYS}
+        generation = cls(
+            directory, manifest, _vocabulary(directory, manifest), arrays[OFFSETS], arrays[ORDINALS], arrays[CODES],
+            arrays[SEGMENT_VIDEOS], arrays[SEGMENT_STARTS], arrays[VIDEO_IDS], arrays[VIDEO_ID_OFFSETS],
+        )  # fmt: skip
+        _check_offsets(directory, OFFSETS, generation.offsets, manifest.posting_count)
+        for end, wanted in ((0, 0), (-1, manifest.id_bytes)):
+            if generation.id_offsets[end] != wanted:
+                found = generation.id_offsets[end]
+                raise GenerationCorrupt(directory, f"{VIDEO_ID_OFFSETS} ends at {found}, wanted {wanted}")
+        return generation
+
+    @property
+    def number(self) -> int:
+        return self.manifest.number
+
+    def verify(self) -> None:
+        """Reads everything: each file's xxh3, and that every reference lies in range. Raises GenerationCorrupt.
+
+        Costs one pass over the files (seconds a gigabyte from a cold disk); done before a generation takes traffic.
+        """
+        for name, wanted in self.manifest.files.items():
+            try:
+                found = FileSum.of(self.directory / name)
+            except OSError as error:
+                raise GenerationCorrupt(self.directory, f"{name} cannot be read: {error.strerror}") from None
+            if found != wanted:
+                reason = f"{name} has xxh3 {found.xxh3}, wanted {wanted.xxh3}"
+                raise GenerationCorrupt(self.directory, reason)
+        # The checksums vouch for what was written; these catch a writer that wrote nonsense.
+        _check_below(self.directory, ORDINALS, self.ordinals, self.manifest.segment_count)
+        _check_below(self.directory, SEGMENT_VIDEOS, self.segment_videos, self.manifest.video_count)
+        _check_offsets(self.directory, VIDEO_ID_OFFSETS, self.id_offsets, self.manifest.id_bytes)
+
+    def posting_count(self, ordinal: ClassOrdinal) -> int:
+        """How many segments this class's list holds."""
+        return int(self.offsets[ordinal + 1] - self.offsets[ordinal])
+
+    def postings(self, ordinal: ClassOrdinal, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best `limit` postings of one class: ordinals (k,) u32 and codes (k,) u16, views on the mapped pages."""
+        start, stop = (int(offset) for offset in self.offsets[ordinal : ordinal + 2])
+        rows = slice(start, min(stop, start + limit))
+        return self.ordinals[rows], self.codes[rows]
+
+    def segments(self, ordinals: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Video ids and start frames (n,) of segments, given as (n,) ordinals."""
+        videos, rows = np.unique(self.segment_videos[ordinals], return_inverse=True)
+        ids = self.video_ids(videos)
+        return [ids[row] for row in rows.tolist()], self.segment_starts[ordinals]
+
+    def video_ids(self, videos: np.ndarray) -> list[str]:
+        """The ids of videos, given as (n,) video ordinals."""
+        starts, stops = self.id_offsets[videos].tolist(), self.id_offsets[videos.astype(np.int64) + 1].tolist()
+        text = self.id_bytes.data
+        return [str(text[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
+
+    def ordinals_of(self, video_id: str, starts: np.ndarray) -> np.ndarray:
+        """Segment ordinals (n,) int64 of one video's segments, given by start frame (n,); -1 where there is none."""
+        video = self._video_ordinals.get(video_id)
+        if video is None:
+            return np.full(len(starts), -1, np.int64)
+        first, stop = np.searchsorted(self.segment_videos, np.array([video, video + 1], self.segment_videos.dtype))
+        rows = first + np.asarray(starts, np.int64) // SEGMENT_FRAMES
+        return np.where((starts >= 0) & (rows < stop), rows, -1)
+
+    @cached_property
+    def _video_ordinals(self) -> dict[str, int]:
+        ids = self.video_ids(np.arange(self.manifest.video_count))
+        return {video_id: ordinal for ordinal, video_id in enumerate(ids)}
+
+
+def _lengths(manifest: Manifest) -> Mapping[str, int]:
+    return {
+        OFFSETS: manifest.class_count + 1,
+        ORDINALS: manifest.posting_count,
+        CODES: manifest.posting_count,
+        SEGMENT_VIDEOS: manifest.segment_count,
+        SEGMENT_STARTS: manifest.segment_count,
+        VIDEO_IDS: manifest.id_bytes,
+        VIDEO_ID_OFFSETS: manifest.video_count + 1,
+    }
+
+
+def _check_sizes(directory: Path, manifest: Manifest) -> None:
+    for name, wanted in manifest.files.items():
+        try:
+            found = (directory / name).stat().st_size
+        except OSError as error:
+            raise GenerationCorrupt(directory, f"{name} cannot be read: {error.strerror}") from None
+        if found != wanted.bytes:
+            raise GenerationCorrupt(directory, f"{name} has {found} bytes, wanted {wanted.bytes}")
+
+
+def _map(directory: Path, name: str, length: int) -> np.ndarray:
+    try:
+        return map_array(directory / name, ARRAYS[name], length)
+    except (OSError, ValueError) as error:
+        raise GenerationCorrupt(directory, f"{name}: {error}") from None
+
+
+def _vocabulary(directory: Path, manifest: Manifest) -> Vocabulary:
+    try:
+        vocabulary = Vocabulary.read(directory / VOCABULARY)
+    except DataError as error:
+        raise GenerationCorrupt(directory, f"{VOCABULARY}: {error.field} {error.found}") from None
+    if vocabulary.digest != manifest.vocabulary_digest or len(vocabulary) != manifest.class_count:
+        raise GenerationCorrupt(directory, f"{VOCABULARY} does not have the digest and class count of the manifest")
+    return vocabulary
+
+
+def _check_offsets(directory: Path, name: str, offsets: np.ndarray, end: int) -> None:
+    if offsets[0] != 0 or offsets[-1] != end or (offsets[1:] < offsets[:-1]).any():
+        raise GenerationCorrupt(directory, f"{name} does not rise from 0 to {end}")
+
+
+def _check_below(directory: Path, name: str, values: np.ndarray, limit: int) -> None:
+    for first in range(0, len(values), _CHECK_ROWS):
+        highest = values[first : first + _CHECK_ROWS].max()
+        if highest >= limit:
+            raise GenerationCorrupt(directory, f"{name} refers to row {highest}, wanted below {limit}")

@@ -1,0 +1,139 @@
+"""The manifest of a generation: what it was made from, how large it is, and a checksum of every file.
+
+Where it stands: `writer` fills it in, `generation` holds the files against it, the API names parts of it in answers.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from segsearch.core.errors import GenerationCorrupt
+from segsearch.core.files import write_atomically
+from segsearch.service.index.format import FILES, FORMAT_VERSION, MANIFEST
+
+_PIECE_BYTES = 4 << 20
+_LIMIT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileSum:
+    """Size and xxh3 (64 bit, hex) of one file."""
+
+    bytes: int
+    xxh3: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileSum":
+        """Reads the whole file, in pieces."""
+        sum_, size = xxhash.xxh3_64(), 0
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                sum_.update(piece)
+                size += len(piece)
+        return cls(size, sum_.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class BundleName:
+    """Which bundle scored the segments."""
+
+    name: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Records that the reindex passed over: how many, and the reasons of the first ones."""
+
+    count: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything a reader must know before it trusts the arrays."""
+
+    number: int
+    created_at: str  # ISO 8601, UTC
+    bundle: BundleName
+    feature_space: str
+    vocabulary_digest: str
+    class_count: int
+    video_count: int
+    segment_count: int
+    posting_count: int
+    id_bytes: int  # length of all video ids together
+    limit: int  # postings kept a class
+    skipped: Skipped = field(default_factory=Skipped)
+    files: Mapping[str, FileSum] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> None:
+        """Writes `manifest.json`, sealed with a checksum of its own content."""
+        document: dict[str, Any] = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        document["checksum"] = _checksum(document)
+        write_atomically(directory / MANIFEST, json.dumps(document, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> "Manifest":
+        """Raises GenerationCorrupt if the manifest is missing, damaged, or of a format this release does not know."""
+        document = _load(directory)
+        version = document.get("format_version")
+        if version != FORMAT_VERSION:
+            raise GenerationCorrupt(
+                directory, f"{MANIFEST} has format version {version!r}; this release reads {FORMAT_VERSION}"
+            )
+        if document.pop("checksum", None) != _checksum(document):
+            raise GenerationCorrupt(directory, f"{MANIFEST} does not match its own checksum")
+        try:
+            return _manifest_of(document)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{MANIFEST} is not usable: {type(error).__name__} {error}"
+            raise GenerationCorrupt(directory, reason) from None
+
+
+def _load(directory: Path) -> dict[str, Any]:
+    try:
+        with (directory / MANIFEST).open("rb") as file:
+            document = json.loads(file.read(_LIMIT_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"{MANIFEST} cannot be read: {_plain(error)}"
+        raise GenerationCorrupt(directory, reason) from None
+    if not isinstance(document, dict):
+        raise GenerationCorrupt(directory, f"{MANIFEST} is a {type(document).__name__}, wanted an object")
+    return document
+
+
+def _plain(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def _manifest_of(document: dict[str, Any]) -> Manifest:
+    numbers = {
+        name: int(document[name])
+        for name in (
+            "number", "class_count", "video_count", "segment_count", "posting_count", "id_bytes", "limit",
+        )
+    }  # fmt: skip
+    if min(numbers.values()) < 1:
+        raise ValueError(f"counts {numbers}, wanted 1 or more each")
+    if set(document["files"]) != set(FILES):
+        raise ValueError(f"files {sorted(document['files'])}, wanted {sorted(FILES)}")
+    return Manifest(
+        **numbers,
+        created_at=str(document["created_at"]),
+        bundle=BundleName(**document["bundle"]),
+        feature_space=str(document["feature_space"]),
+        vocabulary_digest=str(document["vocabulary_digest"]),
+        skipped=Skipped(int(document["skipped"]["count"]), tuple(document["skipped"]["reasons"])),
+        files={name: FileSum(**sum_) for name, sum_ in document["files"].items()},
+    )
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())

@@ -1,0 +1,106 @@
+"""Write side of a generation: appends to the files of one directory, then seals them with a manifest.
+
+Where it stands: the reindex job feeds it, `index_directory` publishes what it leaves, `generation` reads it.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from segsearch.core.errors import ConfigError
+from segsearch.core.vocabulary import Vocabulary
+from segsearch.service.index.array_file import ArrayWriter
+from segsearch.service.index.format import (
+    ARRAYS,
+    CODES,
+    FILES,
+    OFFSETS,
+    ORDINALS,
+    SEGMENT_CAP,
+    SEGMENT_STARTS,
+    SEGMENT_VIDEOS,
+    VIDEO_ID_OFFSETS,
+    VIDEO_IDS,
+    VOCABULARY,
+)  # fmt: skip
+from segsearch.service.index.manifest import BundleName, FileSum, Manifest, Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a generation is made from."""
+
+    bundle: BundleName
+    feature_space: str
+    vocabulary: Vocabulary
+
+
+class GenerationWriter:
+    """First every video, in ordinal order; then every class's postings; then `seal`. Memory does not grow with N."""
+
+    def __init__(self, directory: Path, origin: Origin, limit: int):
+        self.directory, self.origin, self.limit = directory, origin, limit
+        self.video_count = 0
+        with ExitStack() as stack:
+            self._files = {
+                name: stack.enter_context(ArrayWriter(directory / name, dtype)) for name, dtype in ARRAYS.items()
+            }
+            self._open = stack.pop_all()
+        for name in (OFFSETS, VIDEO_ID_OFFSETS):
+            self._files[name].append(np.zeros(1, np.uint64))
+
+    def __enter__(self) -> "GenerationWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    @property
+    def segment_count(self) -> int:
+        return self._files[SEGMENT_VIDEOS].length
+
+    def add_video(self, video_id: str, starts: np.ndarray) -> None:
+        """The next video: its segments, given by start frame (S,), get the next S ordinals."""
+        if self.segment_count + len(starts) > SEGMENT_CAP:
+            raise ConfigError("segments of one index", self.segment_count + len(starts), f"at most {SEGMENT_CAP}")
+        self._files[SEGMENT_VIDEOS].append(np.full(len(starts), self.video_count, np.uint32))
+        self._files[SEGMENT_STARTS].append(starts)
+        self._files[VIDEO_IDS].append(np.frombuffer(video_id.encode(), np.uint8))
+        self._files[VIDEO_ID_OFFSETS].append(np.array([self._files[VIDEO_IDS].length], np.uint64))
+        self.video_count += 1
+
+    def add_postings(self, ordinals: np.ndarray, codes: np.ndarray) -> None:
+        """The next class's list, best first: ordinals (k,) uint32, codes (k,) uint16."""
+        self._files[ORDINALS].append(ordinals)
+        self._files[CODES].append(codes)
+        self._files[OFFSETS].append(np.array([self._files[ORDINALS].length], np.uint64))
+
+    def seal(self, number: int, skipped: Skipped) -> Manifest:
+        """Closes the files and writes the manifest that vouches for them; nothing can be added any more."""
+        lengths = {name: file.length for name, file in self._files.items()}
+        self._open.close()
+        vocabulary = self.origin.vocabulary
+        (self.directory / VOCABULARY).write_text(vocabulary.to_csv(), encoding="utf-8")
+        manifest = Manifest(
+            number=number,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            bundle=self.origin.bundle,
+            feature_space=self.origin.feature_space,
+            vocabulary_digest=vocabulary.digest,
+            class_count=len(vocabulary),
+            video_count=self.video_count,
+            segment_count=lengths[SEGMENT_VIDEOS],
+            posting_count=lengths[ORDINALS],
+            id_bytes=lengths[VIDEO_IDS],
+            limit=self.limit,
+            skipped=skipped,
+            files={name: FileSum.of(self.directory / name) for name in FILES},
+        )
+        manifest.write(self.directory)
+        return manifest

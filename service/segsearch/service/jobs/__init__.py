@@ -1,0 +1,1 @@
+"""Long work over whole libraries: scoring every segment into a new generation."""

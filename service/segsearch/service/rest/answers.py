@@ -1,0 +1,235 @@
+"""What the routes answer, as OpenAPI describes it, and the fast way to write the one that can be long.
+
+A search may return 100,000 segments: a model object for each would take a second. `search_json` writes the bytes from
+the page's arrays; a test holds them equal to what `SearchAnswer` would say.
+
+k hits of a page.
+"""
+
+import json
+from functools import cache
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from segsearch.core.score_codes import PROBABILITIES
+from segsearch.core.segments import SEGMENT_FRAMES, segment_id
+from segsearch.core.vocabulary import Entry, Vocabulary
+from segsearch.service.index.manifest import Manifest
+from segsearch.service.library import Page, ScoredVideo, TagList
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SegmentId = Annotated[str, Field(description="<video id>:<start frame>", examples=["a1B2:35"])]
+Start = Annotated[int, Field(description="First second of the segment.")]
+End = Annotated[int, Field(description="Start + 5; a video's last segment may end with the video before that.")]
+Score = Annotated[float, Field(ge=0, le=1, description="Probability that the segment shows the tag.")]
+
+
+class BundleAnswer(_Answer):
+    """A model bundle."""
+
+    name: str
+    version: int
+    digest: Annotated[str, Field(description="SHA-256 of the bundle's manifest.")]
+
+
+class GenerationAnswer(_Answer):
+    """An index generation: every answer comes from exactly one."""
+
+    number: int
+    created_at: str
+    segments: Annotated[int, Field(description="Segments of the library.")]
+    videos: int
+    kept_per_tag: Annotated[int, Field(description="The longest list a tag can have.")]
+    bundle: Annotated[BundleAnswer, Field(description="The bundle that scored it.")]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "GenerationAnswer":
+        name = manifest.bundle
+        return cls(
+            number=manifest.number, created_at=manifest.created_at, segments=manifest.segment_count,
+            videos=manifest.video_count, kept_per_tag=manifest.limit,
+            bundle=BundleAnswer(name=name.name, version=name.version, digest=name.digest),
+        )  # fmt: skip
+
+
+class TagAnswer(_Answer):
+    """A class of the vocabulary, as people name it."""
+
+    tag: str
+    label_index: Annotated[int, Field(description="YouTube-8M's number for the class.")]
+    knowledge_graph_id: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> "TagAnswer":
+        return cls(tag=entry.name, label_index=entry.label_index, knowledge_graph_id=entry.knowledge_graph_id)
+
+
+class Hit(_Answer):
+    """A segment that shows the tag."""
+
+    segment: SegmentId
+    video: str
+    start_s: Start
+    end_s: End
+    score: Score
+
+
+class SearchAnswer(_Answer):
+    """The best segments for a tag, best first; equal scores in library order."""
+
+    tag: TagAnswer
+    generation: GenerationAnswer
+    segments: list[Hit]
+
+    @classmethod
+    def of(cls, page: Page) -> "SearchAnswer":
+        """The plain way; `search_json` gives the same."""
+        hits = [
+            Hit(segment=segment_id(video, start), video=video, start_s=start, end_s=start + SEGMENT_FRAMES, score=score)
+            for video, start, score in zip(
+                page.video_ids, page.starts.tolist(), map(float, _score_texts(page)), strict=True
+            )
+        ]
+        return cls(tag=TagAnswer.of(page.tag), generation=GenerationAnswer.of(page.generation), segments=hits)
+
+
+class TagScore(_Answer):
+    """A tag of one segment."""
+
+    tag: str
+    label_index: int
+    score: Score
+
+
+class ScoredSegment(_Answer):
+    """A segment with its best tags, best first."""
+
+    segment: SegmentId
+    start_s: Start
+    end_s: End
+    tags: list[TagScore]
+
+
+class ScoreAnswer(_Answer):
+    """Every segment of the video sent, in time order."""
+
+    video: str
+    frames: int
+    bundle: BundleAnswer
+    segments: list[ScoredSegment]
+
+
+class TagListing(_Answer):
+    """A tag with the length of its list."""
+
+    tag: str
+    label_index: int
+    knowledge_graph_id: str
+    segments: Annotated[int, Field(description="Segments in this tag's list.")]
+
+
+class TagsAnswer(_Answer):
+    """Tags that begin with what was asked; those whose name itself begins so come first."""
+
+    generation: int
+    tags: list[TagListing]
+
+
+class Alive(_Answer):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Ready(_Answer):
+    """What is being served."""
+
+    status: str = "ready"
+    generation: GenerationAnswer
+    bundle: Annotated[BundleAnswer, Field(description="The bundle that scores uploads.")]
+    streams: Annotated[str, Field(description="Feature streams of a frame, in order.", examples=["rgb:1024,audio:128"])]
+    provider: Annotated[str, Field(description="The ONNX Runtime provider that really runs.")]
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: Annotated[str, Field(examples=["/problems/unknown-tag"])]
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class ProblemPage(_Answer):
+    """What a problem type means."""
+
+    type: str
+    status: int
+    meaning: str
+
+
+def tags_answer(found: TagList) -> TagsAnswer:
+    """Tags with their counts."""
+    tags = [TagListing(**TagAnswer.of(tag).model_dump(), segments=count) for tag, count in found.counts]
+    return TagsAnswer(generation=found.generation.number, tags=tags)
+
+
+def search_json(page: Page) -> bytes:
+    """The bytes of `SearchAnswer.of(page)`, built without an object a hit."""
+    head = json.dumps({
+        "tag": TagAnswer.of(page.tag).model_dump(), "generation": GenerationAnswer.of(page.generation).model_dump(),
+    })  # fmt: skip
+    hits = ",".join([
+        f'{{"segment":"{video}:{start}","video":"{video}","start_s":{start},"end_s":{start + SEGMENT_FRAMES},'
+        f'"score":{score}}}'
+        for video, start, score in zip(_escaped(page.video_ids), page.starts.tolist(), _score_texts(page), strict=True)
+    ])  # fmt: skip
+    return f'{head[:-1]}, "segments": [{hits}]}}'.encode()
+
+
+def score_json(video_id: str, frame_count: int, bundle: BundleAnswer, scored: ScoredVideo, names: "TagTexts") -> bytes:
+    """The bytes of a `ScoreAnswer`; a long video has as many tags as a long search has hits."""
+    head = json.dumps({"video": video_id, "frames": frame_count, "bundle": bundle.model_dump()})
+    video = json.dumps(video_id)[1:-1]
+    segments = ",".join([
+        f'{{"segment":"{video}:{start}","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"tags":['
+        + ",".join([f'{{{names[row]},"score":{score}}}' for row, score in zip(classes, scores, strict=True)])
+        + "]}"
+        for start, classes, scores in zip(
+            scored.starts.tolist(), scored.classes.tolist(), scored.probabilities.astype(str).tolist(), strict=True
+        )
+    ])  # fmt: skip
+    return f'{head[:-1]}, "segments": [{segments}]}}'.encode()
+
+
+TagTexts = tuple[str, ...]  # by class ordinal: the JSON members that name a tag
+
+
+def tag_texts(vocabulary: Vocabulary) -> TagTexts:
+    """The naming members of `TagScore` for every class."""
+    return tuple(
+        json.dumps({"tag": entry.name, "label_index": entry.label_index})[1:-1] for entry in vocabulary.entries
+    )
+
+
+def _escaped(video_ids: list[str]) -> list[str]:
+    """Ids as they stand inside a JSON string; each distinct one is looked at once."""
+    escaped = {video: json.dumps(video)[1:-1] for video in set(video_ids)}
+    return [escaped[video] for video in video_ids]
+
+
+def _score_texts(page: Page) -> list[str]:
+    table = score_texts()
+    return [table[code] for code in page.codes.tolist()]
+
+
+@cache
+def score_texts() -> tuple[str, ...]:
+    """By score code: the shortest decimal that gives the code's float32 probability back. Made once, in 0.1 s."""
+    return tuple(map(str, PROBABILITIES))

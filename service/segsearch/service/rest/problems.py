@@ -1,0 +1,152 @@
+"""Our errors as RFC 9457 problem documents: one table, and the handlers that use it.
+
+Only an error whose text speaks of the caller's own request is shown; what names files and directories of this machine
+goes to the log under an incident id, and the answer carries the id and the table's sentence instead.
+"""
+
+import json
+import logging
+import secrets
+import traceback
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from segsearch.core import errors
+from segsearch.core.errors import SegsearchError
+from segsearch.service.events import log
+from segsearch.service.rest.answers import ProblemPage
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Row(NamedTuple):
+    """How one error answers.
+
+    detail: the sentence that stands for it; None shows the error's own words. incident: whether the operator must hear
+    of it, as what the error says is hidden from the caller.
+    """
+
+    status: HTTPStatus
+    detail: str | None = None
+    incident: bool = False
+
+
+_DAMAGED_INDEX = "The index cannot be served; the operator finds the reason in the log."
+_BAD_MODEL = "The model cannot be used; the operator finds the reason in the log."
+_NOT_HERE = "This cannot happen while serving; the operator finds the reason in the log."
+
+TABLE: Final[dict[type[SegsearchError], Row]] = {
+    errors.InvalidInput: Row(HTTPStatus.UNPROCESSABLE_ENTITY),
+    errors.InputTooLarge: Row(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    errors.UnsupportedContent: Row(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    errors.UnknownTag: Row(HTTPStatus.NOT_FOUND),
+    errors.NoGeneration: Row(HTTPStatus.SERVICE_UNAVAILABLE, "No generation is published yet; run a reindex first."),
+    errors.GenerationCorrupt: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
+    errors.VocabularyMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
+    errors.FeatureSpaceMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
+    errors.IndexBusy: Row(HTTPStatus.CONFLICT, "Another reindex is running."),
+    errors.BundleRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
+    errors.CheckpointMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
+    errors.ExportFailed: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.ConfigError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.NoFiles: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.DataError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.BadRecord: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.BadShard: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.MissingExtra: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    SegsearchError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+}
+
+# Codes of problems that no SegsearchError stands for.
+HTTP_CODES: Final = {HTTPStatus.NOT_FOUND: "not-found", HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed"}
+
+
+def row_of(error: SegsearchError) -> Row:
+    """The table's row for an error, or for the nearest kind above it."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def problem_page(code: str) -> ProblemPage:
+    """What a problem's `type` stands for: its status, and the error's own description."""
+    for kind, row in TABLE.items():
+        if kind.code == code:
+            meaning = (kind.__doc__ or "").split("\n")[0]
+            return ProblemPage(type=f"/problems/{code}", status=row.status, meaning=meaning)
+    for status, name in HTTP_CODES.items():
+        if name == code:
+            return ProblemPage(type=f"/problems/{code}", status=status, meaning=status.description)
+    raise HTTPException(HTTPStatus.NOT_FOUND, f"no problem type {code[:80]!r}")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Makes every error of `app` a problem document: ours, FastAPI's, the router's, and bugs."""
+    app.add_exception_handler(SegsearchError, _on_segsearch_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def document(request: Request, status: HTTPStatus, code: str, detail: str, **more: Any) -> Response:
+    """A problem document; `more` are its extension members."""
+    body = {
+        "type": f"/problems/{code}", "title": status.phrase, "status": status.value, "detail": detail,
+        "instance": request.url.path, **more,
+    }  # fmt: skip
+    # Escaped to ASCII: a request can make us quote text that UTF-8 has no bytes for.
+    return Response(json.dumps(body), status, media_type=MEDIA_TYPE)
+
+
+def _on_segsearch_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SegsearchError)
+    row = row_of(error)
+    more: dict[str, Any] = {}
+    if row.incident:
+        more["incident"] = _incident(request, error)
+    if isinstance(error, errors.UnknownTag):
+        more["nearest"] = error.nearest
+    if isinstance(error, errors.InvalidInput):
+        more["field"] = error.field
+    return document(request, row.status, error.code, row.detail or str(error), **more)
+
+
+def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [
+        {"field": ".".join(map(str, fault["loc"])), "detail": fault["msg"], "code": fault["type"]}
+        for fault in error.errors()
+    ]
+    detail = "; ".join(f"{fault['field']}: {fault['detail']}" for fault in found)
+    return document(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, errors=found)
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = HTTP_CODES.get(status, "bad-request")
+    answer = document(request, status, code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _on_disconnect(_request: Request, _error: Exception) -> Response:
+    """The client left while its body was read: nobody is there to answer, and nothing is wrong here."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+
+def _on_bug(request: Request, error: Exception) -> Response:
+    incident = _incident(request, error, trace="".join(traceback.format_exception(error)))
+    return document(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "An unforeseen error.", incident=incident)
+
+
+def _incident(request: Request, error: Exception, **facts: str) -> str:
+    """Logs what the caller must not see; the id ties the answer to the log."""
+    incident = secrets.token_hex(6)
+    reason = f"{type(error).__name__}: {error}"
+    log("request_failed", level=logging.ERROR, incident=incident, path=request.url.path, reason=reason, **facts)
+    return incident

@@ -1,0 +1,36 @@
+"""The service's settings: read once at start, handed down; nothing below reads the environment."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from segsearch.core.errors import ConfigError
+
+FRAME_LIMIT: Final = 36_000  # the longest video that is scored unless told: ten hours
+BODY_LIMIT_BYTES: Final = 64 << 20  # holds such a video, in base64 too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Limits and addresses of one server."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000  # 0 takes a free one
+    body_limit_bytes: int = BODY_LIMIT_BYTES  # of one request
+    frame_limit: int = FRAME_LIMIT  # of one video to score
+    shutdown_s: int = 30  # how long requests under way may take after SIGTERM
+
+    def __post_init__(self) -> None:
+        wishes = {
+            "port": (self.port, 0, 65_535),
+            "body_limit_bytes": (self.body_limit_bytes, 1, 1 << 32),
+            "frame_limit": (self.frame_limit, 1, 10_000_000),
+            "shutdown_s": (self.shutdown_s, 0, 3_600),
+        }
+        for field, (value, lowest, highest) in wishes.items():
+            if not lowest <= value <= highest:
+                raise ConfigError(field, value, f"{lowest} to {highest}")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in ("127.0.0.1", "::1", "localhost")

@@ -1,0 +1,29 @@
+"""A generation written by format version 1: every later release must open it and find the same.
+
+`format_v1/` was made by `test_index_generation.publish`: three videos, two classes. It is never written again.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from segsearch.service.index.index_directory import IndexDirectory
+
+INDEX = IndexDirectory(Path(__file__).parent / "format_v1")
+
+
+def test_a_generation_of_format_1_opens_and_verifies():
+    generation = INDEX.open_current()
+    generation.verify()
+    assert (generation.number, generation.manifest.bundle.name, generation.manifest.limit) == (1, "tiny", 10)
+
+
+def test_a_generation_of_format_1_gives_the_same_postings():
+    generation = INDEX.open_current()
+    ordinals, codes = generation.postings(generation.vocabulary.find("speech"), 10)
+    ids, starts = generation.segments(ordinals)
+    assert (ids, starts.tolist(), codes.tolist()) == (["x" * 256, "ab"], [0, 5], [9, 7])
+
+
+def test_a_generation_of_format_1_finds_the_same_segments():
+    assert INDEX.open_current().ordinals_of("jälv", np.array([0, 5])).tolist() == [3, -1]

@@ -1,0 +1,174 @@
+"""The library: one generation an answer, a published one takes over, a bad one never does."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from segsearch.core.bundle import Bundle
+from segsearch.core.errors import (
+    FeatureSpaceMismatch,
+    GenerationCorrupt,
+    NoGeneration,
+    UnknownTag,
+    VocabularyMismatch,
+)  # fmt: skip
+from segsearch.core.features import FeatureSpec
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary, best_classes
+from segsearch.service.scoring.onnx_scorer import OnnxScorer
+from tests.library_fixtures import make_videos, write_shards
+from tests.tiny_model import NAMES, write_tiny_bundle
+
+
+@pytest.fixture
+def reversed_scorer(tmp_path):
+    """A bundle with the same classes in another order: another vocabulary."""
+    root = tmp_path / "reversed"
+    with OnnxScorer(Bundle.open(write_tiny_bundle(root, names=NAMES[::-1])), batch=8) as opened:
+        yield opened
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_search_finds_the_best_segments_by_any_of_a_tags_names(library, index):
+    wanted = index.open_current().postings(library.view().vocabulary.find("Rain"), 5)[1]
+    for tag in ("Rain", " rain ", "43", "/m/004"):
+        page = library.search(tag, 5)
+        assert (page.tag.name, page.codes.tolist()) == ("Rain", wanted.tolist())
+
+
+def test_an_unknown_tag_offers_the_nearest(library):
+    with pytest.raises(UnknownTag) as caught:
+        library.search("dog", 5)
+    assert caught.value.nearest == ["Dog bark", "Dog whistle"]
+
+
+def test_tags_come_with_the_length_of_their_lists(library, index):
+    found = library.tags("dog", 10)
+    segments = index.open_current().manifest.segment_count
+    assert [(entry.name, count) for entry, count in found.counts] == [("Dog bark", segments), ("Dog whistle", segments)]
+
+
+def test_a_video_gets_the_best_tags_of_every_segment(library, scorer, videos):
+    scored = library.score(videos[0].frames, top=3)
+    probabilities = scorer.score(videos[0].frames).probabilities
+    np.testing.assert_array_equal(scored.classes, np.argsort(-probabilities, axis=1, kind="stable")[:, :3])
+
+
+def test_equal_scores_come_in_class_order():
+    probabilities = np.array([[0.5, 1.0, 0.5, 0.0, 0.5]], np.float32)
+    assert best_classes(probabilities, 4).tolist() == [[1, 0, 2, 4]]
+    assert best_classes(probabilities, 99).tolist() == [[1, 0, 2, 4, 3]]
+
+
+def test_a_published_generation_takes_over_without_anyone_asking(library, index, scorer, shards):
+    reindex(scorer, shards[:1], index, keep=7)
+    wait_until(lambda: library.view().number == 2)
+    assert len(library.search("Rain", 100).video_ids) == 7
+
+
+def test_a_view_that_is_held_stays_as_it_was(library, index, scorer, shards):
+    held = library.view()
+    before = held.postings(held.vocabulary.find("Rain"), 100)[0].tolist()
+    reindex(scorer, shards[:1], index, keep=7)
+    library.refresh()
+    shutil.rmtree(index.root / "1")
+    assert held.postings(held.vocabulary.find("Rain"), 100)[0].tolist() == before
+
+
+def test_a_corrupt_generation_is_refused_once_and_the_old_one_serves_on(library, index, caplog):
+    with index.building() as building:  # nothing but an empty directory
+        index.publish(building)
+    for _ in range(3):
+        library.refresh()
+    refusals = [record for record in caplog.records if "generation_refused" in record.message]
+    assert (library.view().number, len(refusals)) == (1, 1)
+
+
+def test_a_generation_with_a_flipped_bit_is_refused_before_it_serves(library, index, scorer, shards):
+    reindex(scorer, shards, index, keep=7)
+    file = index.root / "2" / "codes.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    library.refresh()
+    assert library.view().number == 1
+
+
+def test_a_generation_of_another_vocabulary_is_refused(library, index, reversed_scorer, shards, scorer):
+    reindex(reversed_scorer, shards, index, keep=7)
+    library.refresh()
+    assert library.view().number == 1
+    with pytest.raises(VocabularyMismatch):
+        SegmentLibrary(scorer, index)
+
+
+def test_a_generation_of_another_feature_space_is_refused(tmp_path, index):
+    spec = FeatureSpec.parse("audio:6")
+    other = Bundle.open(write_tiny_bundle(tmp_path / "other", spec=spec))
+    with OnnxScorer(other) as scorer, pytest.raises(FeatureSpaceMismatch):
+        SegmentLibrary(scorer, index)
+
+
+def test_after_a_refused_generation_the_next_good_one_serves(library, index, scorer, shards):
+    with index.building() as building:
+        index.publish(building)
+    library.refresh()
+    reindex(scorer, shards, index, keep=7)
+    library.refresh()
+    assert library.view().number == 3
+
+
+def test_an_empty_index_serves_as_soon_as_something_is_published(tmp_path, scorer, shards):
+    index = IndexDirectory(tmp_path / "index")
+    library = SegmentLibrary(scorer, index)
+    with pytest.raises(NoGeneration):
+        library.search("Rain", 1)
+    reindex(scorer, shards, index, keep=7)
+    library.refresh()
+    assert library.search("Rain", 1).generation.number == 1
+
+
+def test_a_damaged_index_is_refused_at_start(index, scorer):
+    (index.root / "1" / "codes.npy").unlink()
+    with pytest.raises(GenerationCorrupt, match=r"codes\.npy"):
+        SegmentLibrary(scorer, index)
+
+
+def test_no_answer_mixes_two_generations(tmp_path, scorer):
+    """Two libraries of different videos are published in turn while others search: ids tell whose answer it is."""
+    index = IndexDirectory(tmp_path / "index")
+    files = {prefix: write_shards(tmp_path / prefix, make_videos(6, prefix=prefix), 1) for prefix in "ab"}
+    reindex(scorer, files["a"], index, keep=50)
+    library = SegmentLibrary(scorer, index)
+    stop, mixed, answered = threading.Event(), [], set()
+
+    def search() -> None:
+        while not stop.is_set():
+            page = library.search("Rain", 50)
+            wanted = "a" if page.generation.number % 2 else "b"
+            mixed.extend(video for video in page.video_ids if not video.startswith(wanted))
+            answered.add(page.generation.number)
+
+    threads = [threading.Thread(target=search) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(2, 7):
+            reindex(scorer, files["a" if number % 2 else "b"], index, keep=50)
+            wait_until(lambda number=number: number in answered)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert mixed == []
