@@ -1,0 +1,70 @@
+"""`segsearch train` as people call it: what it refuses, and what it prints."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from segsearch.core.errors import ConfigError, MissingExtra, NoFiles
+from segsearch.training import cli
+
+TINY = {
+    "network.aggregation": {"kind": "dbof", "clusters": 16, "hidden": 8},
+    "stage1.batch_size": 16,
+    "stage1.epochs": 1,
+    "stage2.batch_size": 64,
+    "stage2.epochs": 1,
+}
+
+
+@pytest.fixture
+def train():
+    """Calls `segsearch train` in this process; errors come as they are raised."""
+    app = typer.Typer()
+    app.command()(cli.train)
+
+    def call(*arguments):
+        result = CliRunner().invoke(app, list(map(str, arguments)))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+def test_training_one_fold_prints_one_json_line_a_stage(train, shared, tmp_path):
+    folder = shared / "data"
+    changes = [part for field, value in TINY.items() for part in ("--set", f"{field}={json.dumps(value)}")]
+    parts = ["--vocabulary", folder / "vocabulary.csv", "--segment-labels", folder / "segment_label_ids.csv"]
+    result = train("dbof_yt8m", "--data", folder / "tiny", "--out", tmp_path, "--fold", 2, *parts, *changes)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["stage"] for line in lines] == ["stage1", "fold2"]
+    assert lines[1]["metrics"][0]["split"] == "fold 2 of 5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (["dbof_yt9m"], "RUN"),
+        (["dbof_yt8m", "--fold", "5"], "--fold"),
+        (["dbof_yt8m", "--set", "stage3.epochs=1"], "--set"),
+        (["dbof_yt8m", "--features", "rgb"], "feature streams"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name(train, shared, tmp_path, arguments, field):
+    with pytest.raises(ConfigError) as caught:
+        train(*arguments, "--data", shared / "data", "--out", tmp_path / "out")
+    assert caught.value.field == field
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_shards_is_refused(train, tmp_path):
+    with pytest.raises(NoFiles, match=r"train\*\.tfrecord"):
+        train("dbof_yt8m", "--data", tmp_path, "--out", tmp_path / "out")
+
+
+def test_training_without_tensorflow_says_what_to_install(train, shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"segsearch\[train\]"):
+        train("dbof_yt8m", "--data", shared / "data", "--out", tmp_path / "out")

@@ -1,0 +1,130 @@
+"""How good a network is: rated segment MAP for stage 2, the starter code's video metrics for stage 1.
+
+Where it stands: `trainer` calls an evaluation at the end of an epoch with the averaged network. Metrics are core's
+(`core.ranking`); scores are ranked as 16-bit codes, as every index ranks them.
+
+S segments, C classes, N videos.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from segsearch.core import ranking
+from segsearch.core.bundle import Metric
+from segsearch.core.files import writing_atomically
+from segsearch.core.score_codes import encode_probabilities
+from segsearch.training.input.segments import SegmentExamples
+from segsearch.training.input.survey import RatedSegments
+from segsearch.training.input.videos import VideoExamples
+from segsearch.training.models.network import Network
+
+RATED_MAP = "rated_map_at_100k"
+RATED_PROTOCOL = "mean over classes of average precision among the rated segments of the class, 16-bit scores"
+VIDEO_PROTOCOL = "whole videos, all frames in order, video labels"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentEvaluation:
+    """Judges a network by the rated segments of some shards."""
+
+    examples: SegmentExamples
+    rated: RatedSegments
+    split: str
+
+    def __call__(self, network: Network) -> tuple[Metric, ...]:
+        value = rated_map(self.score_codes(network), self.rated)
+        return (Metric(RATED_MAP, value, RATED_PROTOCOL, self.split),)
+
+    def score_codes(self, network: Network) -> np.ndarray:
+        """(S, C) uint16, rows as in `rated`."""
+        batches = self.examples.in_order()
+        scores = [_scores(network, batch["codes"], batch["frame_count"]).numpy() for batch in batches]
+        return encode_probabilities(np.concatenate(scores))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoEvaluation:
+    """Judges a network by video labels: GAP@20, MAP, Hit@1 and PERR over the first `limit` labelled videos."""
+
+    examples: VideoExamples
+    split: str
+    limit: int
+
+    def __call__(self, network: Network) -> tuple[Metric, ...]:
+        scores, labels = self._scores_and_labels(network)
+        if not len(labels):
+            return ()
+        values = {
+            "gap_at_20": ranking.global_average_precision(scores, labels),
+            "map": ranking.mean_average_precision(scores, labels),
+            "hit_at_1": ranking.hit_at_one(scores, labels),
+            "perr": ranking.precision_at_equal_recall(scores, labels),
+        }
+        return tuple(Metric(name, value, VIDEO_PROTOCOL, self.split) for name, value in values.items())
+
+    def _scores_and_labels(self, network: Network) -> tuple[np.ndarray, np.ndarray]:
+        """(N, C) each; videos without a label say nothing and are left out."""
+        scores, labels = [], []
+        for batch in self.examples.in_order():
+            labelled = batch["labels"].numpy().any(axis=1)
+            scores.append(_scores(network, batch["codes"], batch["frame_count"]).numpy()[labelled])
+            labels.append(batch["labels"].numpy()[labelled])
+            if sum(map(len, labels)) >= self.limit:
+                break
+        return np.concatenate(scores)[: self.limit], np.concatenate(labels)[: self.limit]
+
+
+def rated_map(codes: np.ndarray, rated: RatedSegments) -> float:
+    """MAP@100k of (S, C) score codes over the rated pairs; nan without a positive.
+
+    Only rated segments of a class are ranked, so the figure is comparable between runs, not with a whole library's.
+    Ties keep the segments' order.
+    """
+    scores, hits = codes[rated.rows, rated.ordinals].astype(np.int64), rated.scores > 0  # (P,) each
+    order = np.lexsort((rated.rows, -scores))
+    precisions = []
+    for ordinal in np.unique(rated.ordinals[hits]):
+        ranked = hits[order[rated.ordinals[order] == ordinal]]
+        precisions.append(ranking.average_precision_of_hits(ranked, int(ranked.sum()), ranking.MAP_CUT))
+    return float(np.mean(precisions)) if precisions else float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOutScores:
+    """What a fold's network says of the segments it has not seen: later levels learn from these."""
+
+    rated: RatedSegments
+    codes: np.ndarray  # (S, C) uint16
+
+    def write(self, path: Path) -> None:
+        rated = self.rated
+        with writing_atomically(path) as file:
+            np.savez(
+                file,
+                video_ids=np.array([video for video, _ in rated.ids]),
+                starts=np.array([start for _, start in rated.ids], np.uint32),
+                codes=self.codes,
+                rated_rows=rated.rows,
+                rated_ordinals=rated.ordinals,
+                rated_scores=rated.scores,
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> "HeldOutScores":
+        with np.load(path, allow_pickle=False) as arrays:
+            ids = tuple(zip(arrays["video_ids"].tolist(), arrays["starts"].tolist(), strict=True))
+            pairs = (arrays["rated_rows"], arrays["rated_ordinals"], arrays["rated_scores"])
+            return cls(RatedSegments(ids, *pairs, left_out=0), arrays["codes"])
+
+    @classmethod
+    def pooled(cls, folds: list["HeldOutScores"]) -> "HeldOutScores":
+        """All folds' segments in one table, as if one network had scored them."""
+        return cls(RatedSegments.joined([fold.rated for fold in folds]), np.concatenate([fold.codes for fold in folds]))
+
+
+@tf.function(reduce_retracing=True)
+def _scores(network: Network, codes: tf.Tensor, frame_count: tf.Tensor) -> tf.Tensor:
+    return network(codes, frame_count)["scores"]

@@ -1,0 +1,66 @@
+"""Stage 1's examples: videos with their labels.
+
+B videos, W frames shown, F codes a frame, C classes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from segsearch.core.features import FeatureSpec
+from segsearch.core.vocabulary import Vocabulary
+from segsearch.training.config import InputConfig, StageConfig
+from segsearch.training.input.draw import draw_rows
+from segsearch.training.input.shards import OrdinalTable, Shards, parse
+
+EVALUATION_BATCH = 32  # whole videos: 300 frames each, not 15
+
+
+class VideoExamples:
+    """Batches of `codes` (B, W, F) uint8, `frame_count` (B,) int32, `labels` (B, C) float32."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        features: FeatureSpec,
+        vocabulary: Vocabulary,
+        stage: StageConfig,
+        config: InputConfig,
+        seed: int,
+    ):
+        self.stage, self.features, self.seed = stage, features, seed
+        self.shards, self.ordinals = Shards(files, config, seed), OrdinalTable(vocabulary)
+
+    def epoch(self, number: int, skip: int = 0) -> tf.data.Dataset:
+        """One epoch's training batches from batch `skip` on, frames drawn as the stage's config says."""
+        records = self.shards.shuffled(number).enumerate().skip(skip * self.stage.batch_size)
+
+        def example(position, serialised):
+            record = parse(serialised, self.features)
+            if self.stage.frame_draw == "all":
+                return self._example(record, tf.range(record.frame_count))
+            seed = tf.stack([tf.constant((self.seed << 16) + number, tf.int64), position])
+            return self._example(record, draw_rows(self.stage, record.frame_count, seed))
+
+        return self._batches(records.map(example, num_parallel_calls=tf.data.AUTOTUNE), self.stage.batch_size)
+
+    def in_order(self) -> tf.data.Dataset:
+        """Every video whole, frames in order, file after file."""
+
+        def example(serialised):
+            record = parse(serialised, self.features)
+            return self._example(record, tf.range(record.frame_count))
+
+        examples = self.shards.in_order().map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        return self._batches(examples, EVALUATION_BATCH)
+
+    def _example(self, record, rows):
+        ordinals = self.ordinals(record.labels)
+        labels = tf.reduce_max(tf.one_hot(ordinals, self.ordinals.classes), axis=0)
+        labels = tf.maximum(labels, 0.0)  # the maximum over no labels at all is -inf
+        return {"codes": record.frames(rows), "frame_count": tf.shape(rows)[0], "labels": labels}
+
+    def _batches(self, examples: tf.data.Dataset, size: int) -> tf.data.Dataset:
+        shapes = {"codes": (None, self.features.size), "frame_count": (), "labels": (self.ordinals.classes,)}
+        return examples.padded_batch(size, shapes).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,52 @@
+"""What a stage measured, step by step: `metrics.jsonl` for programs, TensorBoard events for people.
+
+A run that was killed has written lines about steps it will take again; opening the journal at a step drops them.
+TensorBoard shows such steps once as well: the repeated values are equal.
+"""
+
+import json
+from pathlib import Path
+from types import TracebackType
+
+import tensorflow as tf
+
+from segsearch.core.files import write_atomically
+
+METRICS, EVENTS = "metrics.jsonl", "events"
+
+
+class Journal:
+    """One line and one set of scalars for each `write`."""
+
+    def __init__(self, directory: Path, step: int):
+        """Goes on after `step`: lines about later steps, or cut short, are dropped."""
+        path = directory / METRICS
+        if path.exists():
+            write_atomically(path, "".join(line + "\n" for line in _lines_until(path, step)))
+        self._file = path.open("a")
+        self._events = tf.summary.create_file_writer(str(directory / EVENTS))
+
+    def write(self, step: int, **values: float) -> None:
+        """Numbers measured when `step` steps had been taken."""
+        print(json.dumps({"step": step, **values}), file=self._file, flush=True)
+        with self._events.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._file.close()
+        self._events.close()
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except ValueError:  # the line the kill cut short
+            continue
+    return kept

@@ -1,0 +1,37 @@
+"""A small DBoF for the shards that `segsearch sample` makes, as `make demo` trains it.
+
+    segsearch sample build/sample --videos 300 --seed 1
+    segsearch train dbof_sample --data build/sample --out build/runs/dbof_sample
+
+Hardware:
+Time:
+Rated MAP@100k, fold 0:
+"""
+
+from segsearch.training.config import (
+    AverageConfig,
+    DBoFConfig,
+    InputConfig,
+    MoEConfig,
+    NetworkConfig,
+    RunConfig,
+    StageConfig,
+    stage_two,
+)
+
+_STAGE1 = StageConfig(
+    learning_rate=0.005, batch_size=32, epochs=8, average=AverageConfig(decay=0.99), log_every_steps=10
+)
+
+RUN = RunConfig(
+    name="dbof_sample",
+    network=NetworkConfig(
+        # Moving statistics start at variance 1, a hundred times that of unit frames: 0.999 would take thousands of
+        # steps to forget it, and until then inference sees other inputs than training did.
+        aggregation=DBoFConfig(clusters=512, hidden=128, activation="relu6", batch_norm_decay=0.9),
+        head=MoEConfig(mixtures=2),
+    ),
+    input=InputConfig(shuffle_videos=512, shuffle_segments=8192),
+    stage1=_STAGE1,
+    stage2=stage_two(_STAGE1),
+)

@@ -1,0 +1,15 @@
+"""The learning rate of each step, and the optimiser as the reference systems set it."""
+
+import keras
+
+from segsearch.training.config import StageConfig
+
+
+def learning_rate_at(config: StageConfig, step: int) -> float:
+    """Staircase exponential decay: one factor `decay` each `decay_examples` examples (google/youtube-8m train.py)."""
+    return config.learning_rate * config.decay ** (step * config.batch_size // config.decay_examples)
+
+
+def optimiser_of(config: StageConfig) -> keras.optimizers.Adam:
+    """Adam with TensorFlow 1's epsilon, each variable's gradient clipped by its own norm."""
+    return keras.optimizers.Adam(config.learning_rate, epsilon=1e-8, clipnorm=config.clip_norm or None)
