@@ -1,0 +1,42 @@
+"""`segsearch export`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segsearch.core.cli import emit
+from segsearch.core.errors import MissingExtra
+from segsearch.core.files import matching_files
+from segsearch.core.progress import say
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Directory of a trained checkpoint, e.g. RUN/final.")],
+    out: Annotated[Path, typer.Option(help="Where bundles lie; the new one becomes OUT/NAME/VERSION.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle; the checkpoint's run by default.")] = "",
+    version: Annotated[int, typer.Option(min=1, help="Version number of the bundle.")] = 1,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Shards whose first videos become golden segments; made up without.")
+    ] = None,
+) -> None:
+    """Turn a checkpoint into a verified model bundle (ONNX, manifest, vocabulary)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from segsearch.core.videos import read_videos
+
+    try:
+        from segsearch.export.packing import pack
+        from segsearch.training.checkpoint import Checkpoint
+    except ModuleNotFoundError as error:
+        raise MissingExtra("export", "train,cpu", error.name or "TensorFlow") from None
+    loaded = Checkpoint.load(checkpoint)
+    videos = read_videos(matching_files(data), loaded.features) if data else ()
+    say(f"exporting {checkpoint}")
+    packed = pack(loaded, out, name or loaded.run, version, videos)
+    emit(
+        bundle=str(packed.directory),
+        model_bytes=packed.model_bytes,
+        classes=len(loaded.vocabulary),
+        max_abs_difference=packed.differences,
+    )

@@ -1,0 +1,45 @@
+"""From a TensorFlow function to a single-file ONNX model."""
+
+from typing import Any
+
+import onnx
+import tf2onnx
+
+from segsearch.core.errors import ExportFailed
+from segsearch.export.serving_graph import INPUTS, OUTPUTS
+
+OPSET = 18  # the highest that tf2onnx writes
+
+
+def convert(function: Any) -> bytes:
+    """The ONNX model of a serving function: inputs and outputs under their own names, weights inside, checked.
+
+    Raises ExportFailed if the converted graph asks for or gives anything else.
+    """
+    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
+    graph = model.graph
+    found = {value.name for value in graph.input}, {value.name for value in graph.output}
+    if found != (set(INPUTS), set(OUTPUTS)):
+        raise ExportFailed(f"the converted graph has inputs and outputs {found}, wanted {(INPUTS, OUTPUTS)}")
+    _name_free_axes(graph)
+    _drop_unused_domains(model)
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _name_free_axes(graph: onnx.GraphProto) -> None:
+    """Calls the free axes what they are, in place of the converter's running numbers."""
+    for value in [*graph.input, *graph.output]:
+        axes = value.type.tensor_type.shape.dim
+        axes[0].dim_param = "batch"
+        if value.name == "frames":
+            axes[1].dim_param = "window"
+
+
+def _drop_unused_domains(model: onnx.ModelProto) -> None:
+    """Keeps only the operator sets that some node uses, so that readers may refuse all but the standard one."""
+    used = {node.domain for node in model.graph.node}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
