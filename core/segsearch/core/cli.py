@@ -38,7 +38,7 @@ def build() -> typer.Typer:
     ) -> None:
         pass
 
-    order = ("sample", "train", "export", "reindex", "submit", "evaluate", "serve")
+    order = ("sample", "download", "train", "export", "reindex", "submit", "evaluate", "serve")
     commands = {entry.name: entry for entry in entry_points(group="segsearch.commands")}
     for name in sorted(commands, key=lambda name: (order.index(name) if name in order else len(order), name)):
         app.command(name)(commands[name].load())
