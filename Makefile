@@ -1,0 +1,82 @@
+# Two environments: .venv trains, exports and tests; .venv-serve has what a serving machine has, and no TensorFlow.
+PYTHON ?= python3
+VENV := .venv
+SERVE_VENV := .venv-serve
+BIN := $(VENV)/bin
+SHARED := $(or $(SEGSEARCH_SHARED),../shared)
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+# $(call install,environment,extras): uv where it is there, else pip; both take the pins of constraints.txt.
+define install
+	if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --python $(PYTHON) $(1) && \
+		uv pip install --quiet --python $(1)/bin/python -c constraints.txt -e '.[$(2)]'; \
+	else \
+		$(PYTHON) -m venv $(1) && \
+		$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(2)]'; \
+	fi
+	@touch $(1)/.installed
+endef
+
+.PHONY: help demo serve test test-slow check lint types contracts format bench runs-data constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing the training and test environment into $(VENV) (some minutes the first time)"
+	@$(call install,$(VENV),cpu$(comma)train$(comma)dev)
+
+$(SERVE_VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing the serving environment into $(SERVE_VENV)"
+	@$(call install,$(SERVE_VENV),cpu)
+
+comma := ,
+
+demo: $(VENV)/.installed $(SERVE_VENV)/.installed ## sample data to served answers; DATA=folder for your own shards
+	@$(BIN)/python demo/demo.py --serve-bin $(SERVE_VENV)/bin $(if $(DATA),--data "$(DATA)")
+
+serve: $(SERVE_VENV)/.installed ## serve what the last `make demo` built
+	@$(SERVE_VENV)/bin/segsearch serve --index build/demo/index --bundle build/demo/bundles/demo
+
+test: $(VENV)/.installed $(SERVE_VENV)/.installed ## every test but the slow ones
+	@$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/.installed $(SERVE_VENV)/.installed ## the slow tests
+	@$(BIN)/python -m pytest -m slow
+
+check: lint types contracts ## everything a change must pass
+	@$(BIN)/python -m pytest -m "not slow and not gpu" --deselect tests/unit/test_house.py
+
+lint: $(VENV)/.installed ## formatting and lint
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+
+types: $(VENV)/.installed ## mypy --strict on core and service
+	@$(BIN)/mypy
+
+contracts: $(VENV)/.installed ## who may import whom
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## rewrite files in the house format
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+bench: $(VENV)/.installed ## every benchmark; each prints `measure | value | target | holds`
+	@for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+
+runs-data: $(VENV)/.installed $(SERVE_VENV)/.installed ## the recorded run on AudioSet-Segments (docs/runs.md)
+	$(BIN)/segsearch train dbof_audioset --data $(SHARED)/data --out build/runs/data --fold all
+	$(BIN)/segsearch train dbof_audioset --data $(SHARED)/data --out build/runs/data --fold none
+	$(BIN)/segsearch export build/runs/data/final --out build/runs/data/bundles --name dbof-audioset \
+		--data '$(SHARED)/data/validate*.tfrecord'
+	$(SERVE_VENV)/bin/segsearch reindex --bundle build/runs/data/bundles/dbof-audioset \
+		--data '$(SHARED)/data/test*.tfrecord' --index build/runs/data/index
+	$(SERVE_VENV)/bin/segsearch submit --index build/runs/data/index --out build/runs/data/submission.csv
+
+constraints: $(VENV)/.installed ## write down the versions that are installed now
+	@(echo "# The exact versions that tests ran with; \`make constraints\` writes this file anew."; \
+		$(BIN)/python -m pip freeze --exclude-editable) > constraints.txt
+
+clean: ## everything that was built or installed
+	rm -rf build $(VENV) $(SERVE_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,66 @@
+"""What an installation is: one namespace, light commands, a service without TensorFlow."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCE_ROOTS = ("core", "training", "export", "service")
+
+
+@pytest.mark.parametrize("root", SOURCE_ROOTS)
+def test_no_source_root_breaks_the_namespace(root):
+    assert not (ROOT / root / "segsearch/__init__.py").exists()
+
+
+@pytest.fixture(scope="session")
+def serving_python() -> Path:
+    """The interpreter of the serving environment, as `make test` builds it."""
+    python = ROOT / ".venv-serve/bin/python"
+    if not python.exists():
+        pytest.fail("no serving environment: run `make test`, which builds it")
+    return python
+
+
+def run(python, code):
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_service_starts_without_tensorflow():
+    code = "import sys, segsearch.service.rest.app, segsearch.service.cli; print('tensorflow' in sys.modules)"
+    assert run(sys.executable, code).strip() == "False"
+
+
+def test_the_serving_environment_has_no_training_framework_and_still_imports_the_service(serving_python):
+    code = (
+        "import importlib.util as u, segsearch.service.rest.app, segsearch.service.jobs.reindex;"
+        "print([m for m in ('tensorflow', 'keras', 'onnx', 'tf2onnx') if u.find_spec(m)])"
+    )
+    assert run(serving_python, code).strip() == "[]"
+
+
+def test_training_in_the_serving_environment_says_what_to_install(serving_python, tmp_path):
+    command = [serving_python.with_name("segsearch"), "train", "dbof_sample", "--data", tmp_path, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'segsearch[train" in done.stderr
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from segsearch.core.cli import build; build();"
+        "print([m for m in ('tensorflow', 'keras', 'numpy', 'onnxruntime', 'fastapi') if m in sys.modules])"
+    )
+    assert run(sys.executable, code).strip() == "[]"
+
+
+def test_help_answers_and_names_every_command():
+    started = time.perf_counter()
+    done = subprocess.run([Path(sys.executable).with_name("segsearch"), "--help"], capture_output=True, text=True)
+    print(f"segsearch --help took {time.perf_counter() - started:.2f} s")
+    for command in ("sample", "download", "train", "export", "reindex", "submit", "evaluate", "serve"):
+        assert command in done.stdout
