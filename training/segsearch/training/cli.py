@@ -46,6 +46,7 @@ def train(
     from segsearch.training.documents import changed
     from segsearch.training.folder import DataFolder
 
+    _require_tensorflow()
     config = changed(_run_config(run), changes or ())
     folds = _folds(fold)
     found = DataFolder.open(
@@ -59,7 +60,6 @@ def train(
     for number in folds:
         if number is not None:
             found.fold(number)
-    _require_tensorflow()
 
     from segsearch.training.stages import Run
 

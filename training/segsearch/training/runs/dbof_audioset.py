@@ -2,9 +2,9 @@
 
     segsearch train dbof_audioset --data audioset-segments/ --out build/runs/data --fold all
 
-Hardware:
-Time:
-Rated MAP@100k, five folds pooled:
+Hardware: 2 CPU cores (AMD EPYC).
+Time: 5 minutes, stage 1 and five folds, on a busy machine.
+Rated MAP@100k: 0.8721 with five folds pooled, 0.8973 as the mean of the folds (seed 0); see docs/runs.md.
 """
 
 from segsearch.training.config import (
