@@ -1,7 +1,7 @@
 """The reference systems' networks once more, in plain numpy and float64, with variables under the references' names.
 
 What our layers are held against where no recorded output lies: every model, pooling, head and flag that
-`segsearch.training.reference_checkpoints` knows. Formulas from the papers and the public repositories; one video at a
+`segsearch.training.reference.checkpoints` knows. Formulas from the papers and the public repositories; one video at a
 time, without padding, so that nothing about masks can be wrong in the same way on both sides.
 
 V video features, A audio features, K clusters, H hidden units, C classes, T frames of one video.
@@ -64,6 +64,12 @@ class Twin:
         self.variables[f"{name}/moving_variance"] = variance.astype(np.float32)
         return gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
 
+    def bn_unless_bare(self, name, x, biases=None):
+        """Batch norm, or what stands in its place in a network trained without: biases, or nothing."""
+        if not self.flags.get("bare"):
+            return self.bn(name, x)
+        return x + self.var(biases, x.shape[-1], spread=0.3) if biases else x
+
     def dense(self, name, x, width):
         return x @ self.var(f"{name}/weights", x.shape[-1], width) + self.var(f"{name}/biases", width, spread=0.1)
 
@@ -94,7 +100,7 @@ class Twin:
         return self.hidden(np.concatenate([unit(sigmoid(gates) * a.sum(0)), self.soft_bag("audio", parts["audio"], 2)]))
 
     def netvlad(self, frames):
-        parts = self.split(self.bn("input_bn", frames))
+        parts = self.split(self.bn_unless_bare("input_bn", frames))
         vlads = [self.vlad(f"{name}_VLAD/", parts[name], 4 // 2**n) for n, name in enumerate(parts)]
         remove = self.flags.get("gating_remove_diag", False)
         return self.context_gating(self.hidden(np.concatenate(vlads), "netvlad_relu"), remove)
@@ -108,7 +114,8 @@ class Twin:
         return {"video": frames[:, :VIDEO], "audio": frames[:, VIDEO:]}
 
     def assign(self, scope, x, clusters):
-        return softmax(self.bn(f"{scope}cluster_bn", x @ self.var(f"{scope}cluster_weights", x.shape[1], clusters)))
+        logits = x @ self.var(f"{scope}cluster_weights", x.shape[1], clusters)
+        return softmax(self.bn_unless_bare(f"{scope}cluster_bn", logits, f"{scope}cluster_biases"))
 
     def soft_bag(self, name, x, clusters):
         a = self.assign(f"{name}_DBOF/", x, clusters)
@@ -164,14 +171,16 @@ class Twin:
         if self.flags.get("fc_dimred") is False:
             return x
         x = x @ self.var("hidden1_weights", len(x), HIDDEN)
-        return relu6(self.bn("hidden1_bn", x)) if self.flags.get(relu) else x + self.var("hidden1_biases", HIDDEN)
+        if not self.flags.get(relu):
+            return x + self.var("hidden1_biases", HIDDEN)
+        return relu6(self.bn_unless_bare("hidden1_bn", x, "hidden1_biases"))
 
     def context_gating(self, x, remove_diagonal):
         if not self.flags.get("gating"):
             return x
         kernel = self.var("gating_weights_2", HIDDEN, HIDDEN)
         gates = x @ kernel - (np.diag(kernel) * x if remove_diagonal else 0)
-        return x * sigmoid(self.bn("gating_bn", gates))
+        return x * sigmoid(self.bn_unless_bare("gating_bn", gates, "gating_biases"))
 
     # ---- recurrent networks ----
 

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from segsearch.training.distillation import cross_entropy, mix_loss, mixed_cross_entropy
-from segsearch.training.models.bodies import body_of
-from segsearch.training.reference_check import differences, float_frames, frames_shown
-from segsearch.training.reference_checkpoints import Reference, converted, load_weights
+from segsearch.training.config import RunConfig, StageConfig
+from segsearch.training.distillation import mixed_cross_entropy
+from segsearch.training.layers.frames import mask_of
+from segsearch.training.losses import cross_entropy
+from segsearch.training.models.network import Network
+from segsearch.training.objective import MixObjective, objective_of
+from segsearch.training.reference.check import differences, frames_shown
+from segsearch.training.reference.checkpoints import Reference, converted, load_weights
+from segsearch.training.trainer import OptimiserStep
 
 TOLERANCE = 1e-5
 NAMES = (
@@ -46,15 +51,20 @@ class Recorded:
         self.training = json.loads(str(self.arrays["meta"]))["is_training"]
         self.reference = Reference.read_npz(path)
         self.found = converted(self.reference)
-        self.body = body_of(self.found.config, self.found.features.streams, self.found.classes)
-        self.body.build((None, None, self.found.features.size))
-        load_weights(self.body, self.found.weights, path)
+        self.network = Network(self.found.config, self.found.features, self.found.classes)
+        load_weights(self.network.body, self.found.weights, path)
+
+    @property
+    def from_bytes(self):
+        """What the file holds without the float frames that the reference saw: ours are made of bytes then."""
+        return {name: array for name, array in self.arrays.items() if name != "model_input"}
 
     @property
     def frames(self):
         """Frames and mask as the reference saw them."""
-        shown = frames_shown(self.reference, self.arrays)
-        return float_frames(self.found.features, self.found.normalisation, *shown)
+        codes, frame_counts = frames_shown(self.reference, self.from_bytes)
+        frame_mask = mask_of(frame_counts, codes.shape[1])
+        return self.network.frames(codes, frame_mask), frame_mask
 
     def ours(self, kind):
         """Our variable's path -> the file's array of this kind (`grad`, `after_update_ops`), mapped by the importer."""
@@ -78,20 +88,40 @@ def recorded(golden):
     return open_once
 
 
+@pytest.mark.parametrize("given", ["float frames", "bytes"])
 @pytest.mark.parametrize("name", NAMES)
-def test_outputs_and_loss_terms_are_the_references(name, recorded):
+def test_outputs_and_loss_terms_are_the_references(name, given, recorded):
     case = recorded(name)
-    found = differences(case.body, case.found, case.reference, case.arrays, case.training)
+    arrays = case.arrays if given == "float frames" else case.from_bytes
+    found = differences(case.network, case.reference, arrays, case.training)
     assert "predictions" in found
     assert max(found.values()) <= TOLERANCE, found
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != MIX])
+def test_embeddings_are_the_input_of_the_references_head(name, recorded):
+    case = recorded(name)
+    if "tap/hidden" in case.arrays:
+        before = case.network.get_weights()
+        embedding = case.network.body(*case.frames, training=case.training)["embedding"]
+        case.network.set_weights(before)
+        np.testing.assert_allclose(embedding, case.arrays["tap/hidden"], atol=TOLERANCE, rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", POOLED)
 def test_pooled_descriptors_are_the_references(name, recorded):
     case = recorded(name)
-    pooled = case.body.aggregation.pool(*case.frames)
+    pooled = case.network.aggregation.pool(*case.frames)
     expected = np.concatenate([case.arrays[tap] for tap in POOLED[name]], axis=1)
     np.testing.assert_allclose(pooled, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_regularisation_is_the_references(name, recorded):
+    case = recorded(name)
+    for sum_of_terms in ("regularization_loss_sum", "l2_regularization_loss_sum"):
+        if sum_of_terms in case.arrays:
+            np.testing.assert_allclose(sum(case.network.losses), case.arrays[sum_of_terms], rtol=1e-5)
 
 
 def test_dequantised_frames_are_the_references(recorded):
@@ -100,16 +130,27 @@ def test_dequantised_frames_are_the_references(recorded):
     np.testing.assert_allclose(frames, case.arrays["model_input"], atol=1e-6, rtol=0)
 
 
-def test_gradients_of_a_mix_are_the_references(recorded):
+@pytest.fixture
+def mix(recorded):
+    """The recorded training step of a mix: its case, the objective's batch, and its loss terms' gradients."""
     case = recorded(MIX)
-    before = case.body.get_weights()
+    before = case.network.get_weights()
+    codes, frame_counts = frames_shown(case.reference, case.from_bytes)
+    batch = {"codes": codes, "frame_count": frame_counts, "labels": case.arrays["labels"]}
+    yield case, {name: tf.constant(values) for name, values in batch.items()}
+    case.network.set_weights(before)
+
+
+def test_the_objective_of_a_mix_has_the_references_loss_and_gradients(mix):
+    case, batch = mix
+    config = RunConfig(name="mix", network=case.found.config)
     with tf.GradientTape() as tape:
-        outputs = case.body(*case.frames, training=True)
-        loss = mix_loss(outputs, case.arrays["labels"], case.found.config.distillation).total + sum(case.body.losses)
-    variables = {variable.path.partition("/")[2]: variable for variable in case.body.trainable_variables}
+        loss = objective_of(config, config.stage1).loss(case.network, case.network, batch, tf.constant(0, tf.int64))
+        loss += sum(case.network.losses)
+    variables = {below_the_mix(variable): variable for variable in case.network.trainable_variables}
     gradients = dict(zip(variables, tape.gradient(loss, [v.value for v in variables.values()]), strict=True))
-    case.body.set_weights(before)
     expected = case.ours("grad")
+    np.testing.assert_allclose(loss, case.arrays["final_loss"], rtol=0, atol=TOLERANCE)
     assert len(expected) > 40
     for path, gradient in expected.items():
         scale = max(1.0, float(np.abs(gradient).max()))
@@ -118,16 +159,30 @@ def test_gradients_of_a_mix_are_the_references(recorded):
         assert path in expected or np.size(gradient) > 6000, path
 
 
-def test_moving_statistics_of_a_mix_move_as_the_references(recorded):
-    case = recorded(MIX)
-    before = case.body.get_weights()
-    case.body(*case.frames, training=True)
-    moved = {variable.path.partition("/")[2]: variable.numpy() for variable in case.body.weights}
-    case.body.set_weights(before)
-    expected = case.ours("after_update_ops")
-    assert len(expected) == 26
-    for path, array in expected.items():
-        np.testing.assert_allclose(moved[path], array, atol=TOLERANCE, rtol=0, err_msg=path)
+def test_a_step_moves_a_mixs_statistics_as_the_reference_and_its_weights_by_the_references_gradients(mix):
+    case, batch = mix
+    config = StageConfig(learning_rate=2e-4, clip_norm=1.0, average=None)
+    objective = MixObjective(case.found.body.distillation)
+    before = {below_the_mix(variable): variable.numpy() for variable in case.network.weights}
+    step = OptimiserStep(
+        case.network, config, {k: tf.TensorSpec(v.shape, v.dtype) for k, v in batch.items()}, objective
+    )
+    step(batch, 0)
+    after = {below_the_mix(variable): variable.numpy() for variable in case.network.weights}
+    statistics = case.ours("after_update_ops")
+    assert len(statistics) == 26
+    for path, array in statistics.items():
+        np.testing.assert_allclose(after[path], array, atol=TOLERANCE, rtol=0, err_msg=path)
+    for path, gradient in case.ours("grad").items():
+        # Adam's first step is lr g / (|g| + 3e-7), g clipped to norm 1; float noise has a random sign.
+        clipped = gradient / max(1.0, float(np.linalg.norm(gradient)))
+        moved = np.where(np.abs(clipped) > 5e-6, after[path] - before[path], 0)
+        expected = np.where(np.abs(clipped) > 5e-6, -2e-4 * clipped / (np.abs(clipped) + 3.2e-7), 0)
+        np.testing.assert_allclose(moved, expected, atol=TOLERANCE, rtol=0, err_msg=path)
+
+
+def below_the_mix(variable):
+    return variable.path.partition("/mix/")[2]
 
 
 def test_cross_entropy_with_the_mixs_epsilon_is_the_references(golden):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segsearch.training.models.bodies import body_of
-from segsearch.training.reference_checkpoints import Reference, converted
+from segsearch.training.reference.checkpoints import Reference, converted
 
 CASES = {
     "google": ("google DbofModel+MoeModel", "google DbofModel+LogisticModel", "google LstmModel+MoeModel"),
@@ -44,7 +44,7 @@ def fresh(request, golden):
     meta = {"model": model.split("+")[0], "repo": system, "flags": document["flags"]}
     found = converted(Reference.of(Path(file), meta, numbered))
     keras.utils.set_random_seed(1)
-    body = body_of(found.config, found.features.streams, found.classes)
+    body = body_of(found.body, found.features.streams, found.classes)
     body.build((None, None, found.features.size))
     return document["variables"], body, _by_reference(body, found.weights, list(statistics))
 

@@ -11,17 +11,9 @@ import tensorflow as tf
 
 from segsearch.core.features import YOUTUBE8M
 from segsearch.core.vocabulary import Entry, Vocabulary
-from segsearch.training.config import (
-    AverageConfig,
-    DBoFConfig,
-    FrameMeanConfig,
-    InputConfig,
-    LogisticConfig,
-    MoEConfig,
-    NetworkConfig,
-    StageConfig,
-)
-from segsearch.training.ema import decay_at
+from segsearch.training.aggregations import DBoFConfig, FrameMeanConfig, LogisticConfig, MoEConfig
+from segsearch.training.averaging import decay_at
+from segsearch.training.config import AverageConfig, InputConfig, NetworkConfig, StageConfig
 from segsearch.training.input.segments import SegmentExamples
 from segsearch.training.input.shards import Shards, parse
 from segsearch.training.layers.frames import Frames, unit_length
@@ -33,16 +25,16 @@ from segsearch.training.trainer import OptimiserStep
 TOLERANCE = 1e-5
 # Our variable paths and the starter code's names.
 NAMES = {
-    "network/dbof/clusters": "cluster_weights",
-    "network/dbof/hidden": "hidden1_weights",
-    "network/dbof/input_bn": "input_bn",
-    "network/dbof/cluster_bn": "cluster_bn",
-    "network/dbof/hidden_bn": "hidden1_bn",
-    "network/moe/gates": "gates/weights",
-    "network/moe/experts": "experts/weights",
-    "network/moe/biases": "experts/biases",
-    "network/logistic/kernel": "fully_connected/weights",
-    "network/logistic/biases": "fully_connected/biases",
+    "network/tower/dbof/clusters": "cluster_weights",
+    "network/tower/dbof/hidden": "hidden1_weights",
+    "network/tower/dbof/input_bn": "input_bn",
+    "network/tower/dbof/cluster_bn": "cluster_bn",
+    "network/tower/dbof/hidden_bn": "hidden1_bn",
+    "network/tower/moe/gates": "gates/weights",
+    "network/tower/moe/experts": "experts/weights",
+    "network/tower/moe/biases": "experts/biases",
+    "network/tower/logistic/kernel": "fully_connected/weights",
+    "network/tower/logistic/biases": "fully_connected/biases",
 }
 ALL_CLASSES = Vocabulary(Entry(index, str(index)) for index in range(3862))
 

@@ -17,10 +17,10 @@ import typer
 from typer.testing import CliRunner
 
 from segsearch.core.errors import ConfigError
-from segsearch.training.download import Shard, Source, fetch_part
-from segsearch.training.download_cli import download
+from segsearch.training.download.cli import download
+from segsearch.training.download.transfer import Transfer
+from segsearch.training.download.youtube8m import Shard, Source, fetch_part
 from segsearch.training.errors import DownloadDamaged, DownloadFailed, DownloadRefused
-from segsearch.training.transfer import Transfer
 
 PLAN = "/2/download_plans/frame_train.json"
 FILES = "/2/frame/train/"
@@ -176,7 +176,7 @@ def test_a_cut_line_is_taken_up_where_it_broke(fetch, mirror, out):
 
 def test_a_download_that_was_killed_goes_on_with_the_bytes_it_had(fetch, mirror, out):
     mirror.fail(FIRST, "hang")
-    code = "import typer; from segsearch.training.download_cli import download; typer.run(download)"
+    code = "import typer; from segsearch.training.download.cli import download; typer.run(download)"
     arguments = ["yt8m", "--part", "2/frame/train", "--out", out, "--base-url", mirror.url]
     part = out / ".train0000.tfrecord.part"
     running = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE)

@@ -6,8 +6,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from segsearch.core.errors import ConfigError, MissingExtra, NoFiles
-from segsearch.training import cli
+from segsearch.core.errors import BadRecord, ConfigError, DataError, MissingExtra, NoFiles
+from segsearch.core.example_pb2 import SequenceExample
+from segsearch.core.records import read_records, write_records
+from segsearch.training import backend, cli
 
 TINY = {
     "network.aggregation": {"kind": "dbof", "clusters": 16, "hidden": 8},
@@ -65,6 +67,40 @@ def test_a_folder_without_shards_is_refused(train, tmp_path):
 
 
 def test_training_without_tensorflow_says_what_to_install(train, shared, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    monkeypatch.setattr(backend, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"segsearch\[train\]"):
         train("dbof_yt8m", "--data", shared / "data", "--out", tmp_path / "out")
+
+
+def no_labels(record):
+    del record.context.feature["labels"]
+
+
+def empty_labels(record):
+    del record.context.feature["labels"].int64_list.value[:]
+
+
+def labels_as_text(record):
+    record.context.feature["labels"].bytes_list.value.append(b"3")
+
+
+@pytest.mark.parametrize("damage", [no_labels, empty_labels, labels_as_text])
+def test_a_training_video_without_labels_is_named_wherever_it_stands(train, shared, tmp_path, damage):
+    records = [SequenceExample.FromString(payload) for payload in read_records(shared / "data/tiny/train00.tfrecord")]
+    damage(records[1])
+    write_records(tmp_path / "train00.tfrecord", [record.SerializeToString() for record in records])
+    folder = shared / "data"
+    changes = [part for field, value in TINY.items() for part in ("--set", f"{field}={json.dumps(value)}")]
+    parts = ["--vocabulary", folder / "vocabulary.csv", "--segment-labels", folder / "segment_label_ids.csv"]
+    with pytest.raises(BadRecord, match=r"train00\.tfrecord, record 1, labels: "):
+        train(
+            "dbof_yt8m", "--data", folder / "tiny", "--train", tmp_path / "train*", "--out", tmp_path / "out",
+            *parts, *changes,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_damaged_run_json_is_named(train, shared, tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(DataError, match=r"run\.json, settings"):
+        train("dbof_yt8m", "--data", shared / "data", "--out", tmp_path)

@@ -7,7 +7,7 @@ import string
 import pytest
 
 from segsearch.core.errors import ConfigError
-from segsearch.training.download import Record, Shard, Source, local_name, plan_of
+from segsearch.training.download.youtube8m import Record, Shard, Source, local_name, plan_of
 from segsearch.training.errors import DownloadFailed
 
 DIGITS = string.ascii_letters + string.digits

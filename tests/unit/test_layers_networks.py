@@ -13,14 +13,17 @@ from segsearch.core.errors import ConfigError
 from segsearch.core.features import FeatureSpec
 from segsearch.training.aggregations import (
     ContextGatingConfig,
+    DBoFConfig,
     DistillationConfig,
+    FrameMeanConfig,
     GatedDBoFConfig,
     GRUConfig,
-    HeLogisticConfig,
     HiddenConfig,
+    LogisticConfig,
     LogitMoEConfig,
     LSTMConfig,
     MixConfig,
+    MoEConfig,
     NetFVConfig,
     NetVLADConfig,
     NeXtVLADConfig,
@@ -28,7 +31,6 @@ from segsearch.training.aggregations import (
     SoftDBoFConfig,
     TowerConfig,
 )
-from segsearch.training.config import DBoFConfig, FrameMeanConfig, LogisticConfig, MoEConfig
 from segsearch.training.distillation import mix_divergence, mix_loss
 from segsearch.training.models.bodies import aggregation_of, body_of, head_of
 
@@ -61,7 +63,7 @@ AGGREGATIONS = {**BAGS, **SEQUENCES}
 HEADS = {
     "moe": MoEConfig(),
     "logistic": LogisticConfig(),
-    "he_logistic": HeLogisticConfig(),
+    "he_logistic": LogisticConfig(l2=1e-5, bias_l2=1e-5, start="he"),
     "logit_moe": LogitMoEConfig(mixtures=2),
     "shared_gate": LogitMoEConfig(mixtures=2, shared_gate=True, batch_norm=True, dropout=0.5),
     "gated_by_embedding": ProbabilityGatingConfig(input="embedding"),
@@ -69,7 +71,7 @@ HEADS = {
 UNLIKE = MixConfig(
     towers=(
         TowerConfig(aggregation=BAGS["dbof_max"], head=MoEConfig()),
-        TowerConfig(aggregation=BAGS["netvlad"], head=HeLogisticConfig()),
+        TowerConfig(aggregation=BAGS["netvlad"], head=LogisticConfig(start="he")),
         TowerConfig(aggregation=SEQUENCES["lstm"], head=LogitMoEConfig(mixtures=2)),
     )
 )
@@ -259,6 +261,6 @@ def test_groups_that_do_not_divide_the_features_are_refused():
 
 
 def test_network_settings_and_reference_files_are_read_without_tensorflow():
-    modules = "segsearch.training.aggregations, segsearch.training.reference_checkpoints"
+    modules = "segsearch.training.aggregations, segsearch.training.reference.checkpoints"
     program = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

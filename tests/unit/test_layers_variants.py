@@ -10,9 +10,9 @@ import tensorflow as tf
 from segsearch.core.errors import CheckpointMismatch, ConfigError
 from segsearch.core.features import dequantise
 from segsearch.training.distillation import mix_divergence
-from segsearch.training.models.bodies import body_of
-from segsearch.training.reference_check import frames_shown, outputs_of
-from segsearch.training.reference_checkpoints import Reference, converted, load_weights
+from segsearch.training.models.network import Network
+from segsearch.training.reference.check import frames_shown, outputs_of
+from segsearch.training.reference.checkpoints import Reference, converted, load_weights
 from tests.reference_twins import AUDIO, VIDEO, Twin
 
 STREAMS = {"feature_names": "rgb, audio", "feature_sizes": f"{VIDEO}, {AUDIO}"}
@@ -51,6 +51,8 @@ CASES = {
         {**GATED, "moe_prob_gating_input": "hidden", "gating_remove_diag": True},
     ),
     "willow_netvlad_low_rank": ("willow", "NetVLADModelLF", {"moe_low_rank_gating": 3}),
+    "willow_netvlad_bare_relu": ("willow", "NetVLADModelLF", {"bare": True, "gating": True, "netvlad_relu": True}),
+    "willow_netvlad_bare_linear": ("willow", "NetVLADModelLF", {"bare": True, "gating": True, "netvlad_relu": False}),
     "willow_lightvlad_gated": ("willow", "NetVLADModelLF", {**GATED, "lightvlad": True}),
     "willow_netvlagd_gated": ("willow", "NetVLADModelLF", {**GATED, "vlagd": True}),
     "willow_netfv_gated": ("willow", "NetFVModelLF", GATED),
@@ -91,10 +93,9 @@ def reference_of(system, model, flags):
 
 def imported(reference):
     found = converted(reference)
-    body = body_of(found.config, found.features.streams, found.classes)
-    body.build((None, None, found.features.size))
-    load_weights(body, found.weights, reference.source)
-    return body, found
+    network = Network(found.config, found.features, found.classes)
+    load_weights(network.body, found.weights, reference.source)
+    return network
 
 
 def floats(codes):
@@ -110,9 +111,9 @@ def codes():
 @pytest.mark.parametrize("case", CASES)
 def test_an_imported_reference_scores_as_its_plain_twin_does(case, codes):
     twin, reference = reference_of(*CASES[case])
-    body, found = imported(reference)
+    network = imported(reference)
     counts = np.full(3, 7) if case == "mixnextvlad_infer" else np.array([7, 4, 1])  # its gate counts padding
-    scores = outputs_of(body, found, codes, counts, training=False)["scores"]
+    scores = outputs_of(network, codes, counts, training=False)["scores"]
     expected = [twin.predict(floats(row[:count])) for row, count in zip(codes, counts, strict=True)]
     np.testing.assert_allclose(scores, expected, atol=2e-6, rtol=0)
 
@@ -120,9 +121,9 @@ def test_an_imported_reference_scores_as_its_plain_twin_does(case, codes):
 @pytest.mark.parametrize("model", ["NeXtVLADModel", "MixNeXtVladModel"])
 def test_the_2019_models_count_zero_frames_of_short_segments(model, codes):
     twin, reference = reference_of("linrongc_v3", model, MIX)
-    body, found = imported(reference)
+    network = imported(reference)
     counts = np.array([7, 4, 1])
-    scores = outputs_of(body, found, codes, counts, training=False)["scores"]
+    scores = outputs_of(network, codes, counts, training=False)["scores"]
     real = np.arange(7) < counts[:, None]
     expected = [twin.predict(frames) for frames in floats(codes) * real[..., None]]
     np.testing.assert_allclose(scores, expected, atol=2e-6, rtol=0)
@@ -130,9 +131,9 @@ def test_the_2019_models_count_zero_frames_of_short_segments(model, codes):
 
 def test_the_divergence_of_a_mix_is_its_towers_summed(codes):
     twin, reference = reference_of("linrongc", "MixNeXtVladModel", {**MIX, "segment_labels": False})
-    body, found = imported(reference)
-    outputs = outputs_of(body, found, codes, np.full(3, 7), training=False)
-    temperature = found.config.distillation.temperature
+    network = imported(reference)
+    outputs = outputs_of(network, codes, np.full(3, 7), training=False)
+    temperature = network.config.mix.distillation.temperature
     expected = np.mean([twin.mix(floats(row), temperature)[2] for row in codes])
     divergence = mix_divergence(outputs["logits"], outputs["tower_logits"], temperature)
     np.testing.assert_allclose(divergence, expected, atol=1e-6, rtol=0)
@@ -168,11 +169,10 @@ def test_a_variable_left_over_is_named_with_its_shape(tmp_path):
 def test_a_variable_of_another_size_is_named_with_both_shapes():
     _, reference = reference_of("google", "DbofModel", {"dbof_activation": "sigmoid"})
     found = converted(reference)
-    body = body_of(found.config, found.features.streams, found.classes)
-    body.build((None, None, found.features.size))
+    network = Network(found.config, found.features, found.classes)
     found.weights["dbof/clusters"] = np.zeros((24, 9), np.float32)
     with pytest.raises(CheckpointMismatch, match=r"dbof/clusters of shape \(24, 9\); wanted shape \(24, 8\)"):
-        load_weights(body, found.weights, reference.source)
+        load_weights(network.body, found.weights, reference.source)
 
 
 def test_what_an_optimiser_keeps_is_no_weight():
@@ -184,21 +184,54 @@ def test_what_an_optimiser_keeps_is_no_weight():
     assert again.variables.keys() == reference.variables.keys()
 
 
-def test_a_tensorflow_checkpoint_holds_what_its_network_had(tmp_path):
+def test_the_system_is_who_published_the_model_unless_told():
+    _, reference = reference_of("willow", "LstmModel", {})
+    found = Reference.of(Path("model.ckpt-7"), {"model": "LstmModel", "flags": STREAMS}, reference.variables)
+    told = Reference.of(Path("model.ckpt-7"), {"model": "DbofModel", "repo": "skalic", "flags": STREAMS}, {})
+    assert (found.system, told.system) == ("willow", "skalic")
+
+
+@pytest.fixture
+def graph_checkpoint(tmp_path):
+    """The prefix of a TensorFlow 1 checkpoint, saved as the starter code saves, and what it was made of."""
     _, reference = reference_of("skalic", "GRUbidirect", {"gating": True})
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         for name, array in reference.variables.items():
             tf.compat.v1.get_variable(f"tower/{name}", initializer=array)
+            tf.compat.v1.get_variable(f"tower/{name}/Adam", initializer=np.zeros_like(array))
         tf.compat.v1.train.get_or_create_global_step()
         session.run(tf.compat.v1.global_variables_initializer())
+        session.run(tf.compat.v1.train.get_global_step().assign(9))
         saver = tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V2)
-        prefix = Path(saver.save(session, str(tmp_path / "model.ckpt"), global_step=9, write_meta_graph=False))
+        prefix = Path(saver.save(session, str(tmp_path / "model.ckpt"), global_step=9))
     (tmp_path / "model_flags.json").write_text(json.dumps({"model": "GRUbidirect", **STREAMS}))
-    read = Reference.read_checkpoint(prefix, REPOSITORIES["skalic"], {"gating": True})
+    return prefix, reference
+
+
+def test_a_tensorflow_checkpoint_holds_what_its_network_had(graph_checkpoint):
+    prefix, reference = graph_checkpoint
+    read = Reference.read(prefix, REPOSITORIES["skalic"], {"gating": True})
     assert read.flags == {"model": "GRUbidirect", **STREAMS, "gating": True}
-    assert read.variables.keys() == reference.variables.keys()
+    assert (read.system, read.step, read.variables.keys()) == ("skalic", 9, reference.variables.keys())
     for name, array in reference.variables.items():
         np.testing.assert_array_equal(read.variables[name], array)
+
+
+@pytest.mark.parametrize("named", ["", "model.ckpt-9.index", "model.ckpt-9.data-00000-of-00001", "model.ckpt-9.meta"])
+def test_a_tensorflow_checkpoint_is_found_by_its_folder_and_by_its_files(named, graph_checkpoint):
+    prefix, reference = graph_checkpoint
+    assert Reference.read(prefix.parent / named).variables.keys() == reference.variables.keys()
+
+
+def test_a_checkpoint_of_tensorflow_2_objects_is_read_by_its_variables_names(tmp_path):
+    _, reference = reference_of("google", "DbofModel", {"dbof_activation": "sigmoid"})
+    variables = {f"tower/{name}": tf.Variable(array) for name, array in reference.variables.items()}
+    prefix = Path(tf.train.Checkpoint(**variables).save(str(tmp_path / "model.ckpt")))
+    (tmp_path / "model_flags.json").write_text(json.dumps({"model": "DbofModel", **STREAMS}))
+    read = Reference.read(prefix)
+    for name, array in reference.variables.items():
+        np.testing.assert_array_equal(read.variables[name], array)
+    assert read.variables.keys() == reference.variables.keys()
 
 
 def test_a_folder_without_checkpoint_is_refused(tmp_path):

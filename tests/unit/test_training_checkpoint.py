@@ -10,8 +10,9 @@ from segsearch.core.errors import CheckpointMismatch
 from segsearch.core.features import FeatureSpec
 from segsearch.core.vocabulary import Entry, Vocabulary
 from segsearch.training import resume
+from segsearch.training.aggregations import DBoFConfig
 from segsearch.training.checkpoint import DOCUMENT, VOCABULARY, WEIGHTS, Checkpoint
-from segsearch.training.config import DBoFConfig, NetworkConfig
+from segsearch.training.config import NetworkConfig
 from segsearch.training.journal import METRICS, Journal
 from segsearch.training.models.network import Network
 from segsearch.training.resume import Progress
@@ -68,6 +69,9 @@ def test_a_file_that_is_not_the_one_written_is_named(checkpoint, name):
         lambda document: document.pop("network"),
         lambda document: document["network"]["aggregation"].update(clusters=0),
         lambda document: document["features"].update(streams="audio"),
+        lambda document: document["features"].update(streams=5),
+        lambda document: document.pop("files"),
+        lambda document: document.update(files=[]),
     ],
 )
 def test_a_document_that_cannot_be_used_is_refused(checkpoint, spoil):
@@ -76,6 +80,12 @@ def test_a_document_that_cannot_be_used_is_refused(checkpoint, spoil):
     spoil(document)
     path.write_text(json.dumps(document))
     with pytest.raises(CheckpointMismatch):
+        Checkpoint.load(checkpoint.directory)
+
+
+def test_a_document_that_is_no_object_is_refused(checkpoint):
+    (checkpoint.directory / DOCUMENT).write_text("[]")
+    with pytest.raises(CheckpointMismatch, match="format version None"):
         Checkpoint.load(checkpoint.directory)
 
 
@@ -89,7 +99,7 @@ def test_weights_of_another_network_are_refused_by_the_first_variable_that_diffe
     document = json.loads(path.read_text())
     document["network"]["aggregation"]["hidden"] = 5
     path.write_text(json.dumps(document))
-    with pytest.raises(CheckpointMismatch, match=r"network/dbof/hidden of shape \(8, 4\); wanted shape \(8, 5\)"):
+    with pytest.raises(CheckpointMismatch, match=r"network/tower/dbof/hidden of shape \(8, 4\); wanted shape \(8, 5\)"):
         Checkpoint.load(checkpoint.directory).build_network()
 
 

@@ -7,20 +7,27 @@ import sys
 import pytest
 
 from segsearch.core.errors import ConfigError
-from segsearch.training.config import (
+from segsearch.training.aggregations import (
     DBoFConfig,
+    DistillationConfig,
     FrameMeanConfig,
+    GRUConfig,
     LogisticConfig,
+    MixConfig,
     MoEConfig,
-    NetworkConfig,
-    RunConfig,
-    StageConfig,
-    stage_two,
+    NetVLADConfig,
+    TowerConfig,
 )
+from segsearch.training.config import NetworkConfig, RunConfig, StageConfig, stage_two
 from segsearch.training.documents import changed, config_of, document_of
 from segsearch.training.runs import dbof_audioset, dbof_sample, dbof_yt8m
 
 RUN = RunConfig(name="trial")
+UNLIKE = MixConfig(
+    towers=(TowerConfig(), TowerConfig(aggregation=NetVLADConfig(form="light"), head=LogisticConfig(start="he"))),
+    distillation=DistillationConfig(temperature=20.0, weight=None),
+)
+MIX = RunConfig(name="mixed", network=NetworkConfig(mix=UNLIKE))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,7 @@ def test_a_setting_that_cannot_work_is_refused_by_name(make, field):
         dbof_yt8m.RUN,
         dbof_audioset.RUN,
         dbof_sample.RUN,
+        MIX,
         RunConfig(
             name="mean",
             network=NetworkConfig(aggregation=FrameMeanConfig(), head=LogisticConfig(l2=1e-5), normalisation="none"),
@@ -77,6 +85,41 @@ def test_a_change_can_put_another_part_in_place():
     config = changed(RUN, ['network.aggregation={"kind": "frame_mean"}', "stage2.average=null"])
     assert config.network.aggregation == FrameMeanConfig()
     assert config.stage2.average is None
+
+
+def test_a_change_reaches_one_tower_of_a_mix():
+    config = changed(MIX, ["network.mix.towers.1.head.l2=0.5", "network.mix.distillation.weight=1"])
+    assert [tower.head.l2 for tower in config.network.mix.towers] == [1e-8, 0.5]
+    assert config.network.mix.distillation.weight == 1.0
+
+
+def test_a_change_can_make_a_mix_of_a_plain_run():
+    towers = [{"kind": "tower", "head": {"kind": "logistic"}}, {"aggregation": {"kind": "gru"}}]
+    config = changed(RUN, [f"network.mix={json.dumps({'towers': towers})}"])
+    assert config.network.mix.towers == (TowerConfig(head=LogisticConfig()), TowerConfig(aggregation=GRUConfig()))
+
+
+def test_a_pooling_beside_a_mix_is_refused_as_it_would_say_nothing():
+    with pytest.raises(ConfigError, match=r"network.aggregation, head is .*wanted left as they are beside a mix"):
+        changed(MIX, ["network.aggregation.clusters=64"])
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ("network.mix.towers.2.head.l2=0", "--set"),
+        ("network.mix.towers.one.head.l2=0", "--set"),
+        ("network.mix.towers=3", "network.mix.towers"),
+        ("network.mix.towers=[]", "network.mix.towers"),
+        ('network.mix.towers.0={"kind": "mix"}', "network.mix.towers.0.kind"),
+        ('network.mix.towers.0.head={"kind": "svm"}', "network.mix.towers.0.head.kind"),
+        ("network.mix.towers.1.head.start=zero", "network.mix.towers.1.head.start"),
+    ],
+)
+def test_a_change_of_a_mix_that_cannot_work_is_refused_by_name(change, field):
+    with pytest.raises(ConfigError) as caught:
+        changed(MIX, [change])
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,9 @@ import pytest
 import tensorflow as tf
 
 from segsearch.core.features import FeatureSpec
-from segsearch.training.config import (
-    AverageConfig,
-    DBoFConfig,
-    FrameMeanConfig,
-    LogisticConfig,
-    MoEConfig,
-    NetworkConfig,
-    StageConfig,
-)
-from segsearch.training.ema import Average
+from segsearch.training.aggregations import DBoFConfig, FrameMeanConfig, LogisticConfig, MoEConfig
+from segsearch.training.averaging import Average
+from segsearch.training.config import AverageConfig, NetworkConfig, StageConfig
 from segsearch.training.layers.batch_norm import BatchNorm
 from segsearch.training.losses import cross_entropy
 from segsearch.training.models.network import Network

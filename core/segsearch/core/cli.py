@@ -38,7 +38,10 @@ def build() -> typer.Typer:
     ) -> None:
         pass
 
-    order = ("sample", "download", "train", "export", "reindex", "submit", "evaluate", "serve")
+    order = (
+        "sample", "download", "train", "score-matrix", "import-checkpoint", "export", "bundle", "reindex", "submit",
+        "evaluate", "serve",
+    )  # fmt: skip
     commands = {entry.name: entry for entry in entry_points(group="segsearch.commands")}
     for name in sorted(commands, key=lambda name: (order.index(name) if name in order else len(order), name)):
         app.command(name)(commands[name].load())

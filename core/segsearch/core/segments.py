@@ -46,6 +46,15 @@ def window_bounds(starts: np.ndarray, frame_count: int, context: int) -> tuple[n
     return first, np.clip(starts + SEGMENT_FRAMES + context, first, frame_count)
 
 
+def shift_starts(starts: np.ndarray, frame_count: int, shift: int) -> np.ndarray:
+    """Starts (S,) int64 moved by `shift` frames, later or earlier, as far as whole segments of the video go.
+
+    Nothing wraps around; a last segment of less than five frames moves only towards the beginning.
+    """
+    shifted: np.ndarray = np.clip(starts + shift, 0, np.maximum(starts, frame_count - SEGMENT_FRAMES))
+    return shifted
+
+
 def cut_windows(frames: np.ndarray, starts: np.ndarray, context: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Each segment's window, real frames first and in order, the rest of the row zero codes.
 

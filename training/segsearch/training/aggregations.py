@@ -1,9 +1,10 @@
 """What can be set about each network: how frames become one vector, how that becomes classes, how networks mix.
 
-Where it stands: `config` holds what a run is made of and the starter code's two networks; here are the others, one
-dataclass a file in `layers/`. Defaults are what the reference published, which each docstring names: willow is the 1st
-place of 2017 (antoine77340/Youtube-8M-WILLOW), skalic the 1st of 2018 (miha-skalic/youtube8mchallenge), linrongc the
-3rd of 2018 and 2019 (linrongc/youtube-8m, linrongc/solution_youtube8m_v3). Imports no TensorFlow.
+Where it stands: `config` holds what a run is made of and names the unions made here; each dataclass belongs to a file
+in `layers/`. Defaults are what the reference published, which each docstring names, or the starter code
+(google/youtube-8m) where none is: willow is the 1st place of 2017 (antoine77340/Youtube-8M-WILLOW), skalic the 1st of
+2018 (miha-skalic/youtube8mchallenge), linrongc the 3rd of 2018 and 2019 (linrongc/youtube-8m,
+linrongc/solution_youtube8m_v3). Imports no TensorFlow.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,70 @@ from typing import ClassVar
 
 from segsearch.core.errors import ConfigError
 from segsearch.training.checks import above_zero, at_least, not_negative, one_of, share
-from segsearch.training.config import DBoFConfig, FrameMeanConfig, LogisticConfig, MoEConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DBoFConfig:
+    """Deep bag of frames: every frame is projected onto clusters, then the best (or mean) of each cluster counts."""
+
+    kind: ClassVar[str] = "dbof"
+
+    clusters: int = 8192
+    hidden: int = 1024
+    pooling: str = "max"
+    activation: str = "sigmoid"  # the starter code's since June 2019; older systems use relu6
+    batch_norm_decay: float = 0.999
+    batch_norm_warm_up: bool = False  # decay min(d, (1 + t) / (10 + t)): a short run forgets its statistics' start
+    l2: float = 0.0  # on the cluster and hidden weights; the references have none
+    pooled_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("clusters", self.clusters, 1)
+        at_least("hidden", self.hidden, 1)
+        one_of("pooling", self.pooling, ("max", "mean"))
+        one_of("activation", self.activation, ("sigmoid", "relu6"))
+        share("batch_norm_decay", self.batch_norm_decay)
+        not_negative("l2", self.l2)
+        share("pooled_dropout", self.pooled_dropout)
+        share("hidden_dropout", self.hidden_dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameMeanConfig:
+    """The mean of a segment's frames, with no weights of its own; with a logistic head it is FrameLogistic."""
+
+    kind: ClassVar[str] = "frame_mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoEConfig:
+    """Mixture of experts: each class mixes `mixtures` logistic experts and a dummy that always says no."""
+
+    kind: ClassVar[str] = "moe"
+
+    mixtures: int = 2
+    l2: float = 1e-8  # on gates and experts
+
+    def __post_init__(self) -> None:
+        at_least("mixtures", self.mixtures, 1)
+        not_negative("l2", self.l2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticConfig:
+    """One logistic regression a class. linrongc's, the heads of its mix, starts as "he", with L2 on biases too."""
+
+    kind: ClassVar[str] = "logistic"
+
+    l2: float = 1e-8
+    bias_l2: float = 0.0
+    start: str = "glorot"  # or "he"
+
+    def __post_init__(self) -> None:
+        not_negative("l2", self.l2)
+        not_negative("bias_l2", self.bias_l2)
+        one_of("start", self.start, ("glorot", "he"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,18 +256,6 @@ class GRUConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeLogisticConfig:
-    """One logistic regression a class as linrongc has it: He-style start, L2 on weights and biases."""
-
-    kind: ClassVar[str] = "he_logistic"
-
-    l2: float = 1e-5
-
-    def __post_init__(self) -> None:
-        not_negative("l2", self.l2)
-
-
-@dataclass(frozen=True, kw_only=True)
 class LogitMoEConfig:
     """Mixture of experts that mixes logits rather than probabilities (linrongc 2019); the dummy expert's logit is 0."""
 
@@ -231,7 +283,7 @@ class ProbabilityGatingConfig:
 
     kind: ClassVar[str] = "probability_gating"
 
-    head: MoEConfig | LogisticConfig | HeLogisticConfig | LogitMoEConfig = field(default_factory=_willow_moe)
+    head: MoEConfig | LogisticConfig | LogitMoEConfig = field(default_factory=_willow_moe)
     input: str = "scores"  # or "embedding"
     remove_diagonal: bool = False
     batch_norm_decay: float = 0.999
@@ -252,7 +304,7 @@ Aggregation = (
     | LSTMConfig
     | GRUConfig
 )
-Head = MoEConfig | LogisticConfig | HeLogisticConfig | LogitMoEConfig | ProbabilityGatingConfig
+Head = MoEConfig | LogisticConfig | LogitMoEConfig | ProbabilityGatingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

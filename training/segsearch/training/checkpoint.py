@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 from segsearch.core.bundle import Metric
 from segsearch.core.errors import CheckpointMismatch, ConfigError, DataError
 from segsearch.core.features import FeatureSpec
-from segsearch.core.files import sha256_of, write_atomically, writing_atomically
+from segsearch.core.files import sha256_of, sync_directory, write_atomically, writing_atomically
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.config import NetworkConfig
 from segsearch.training.documents import config_of, document_of
@@ -51,11 +52,9 @@ class Checkpoint:
     def load(cls, directory: Path) -> Checkpoint:
         """Reads the documents; raises CheckpointMismatch where one is absent, damaged or of another format."""
         document = _read_document(directory)
-        for name, digest in document["files"].items():
-            if not (directory / name).is_file() or sha256_of(directory / name) != digest:
-                raise CheckpointMismatch(directory / name, "missing, or not the file it was", f"sha256 {digest[:12]}")
-        features = document["features"]
         try:
+            _check_files(directory, document["files"])
+            features = document["features"]
             spec = FeatureSpec.parse(features["streams"], features["extractor"])
             return cls(
                 directory=directory,
@@ -69,11 +68,16 @@ class Checkpoint:
                 metrics=tuple(Metric(**metric) for metric in document["metrics"]),
                 training=document["training"],
             )
-        except (ConfigError, DataError, KeyError, TypeError) as error:
+        except (ConfigError, DataError, AttributeError, KeyError, TypeError) as error:
             found = f"{type(error).__name__}: {error}"
             raise CheckpointMismatch(
                 directory / DOCUMENT, found, "a checkpoint as `segsearch train` writes it"
             ) from None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the document, which holds those of weights and vocabulary: what this checkpoint is known by."""
+        return sha256_of(self.directory / DOCUMENT)
 
     def build_network(self) -> Network:
         """The network with its weights; raises CheckpointMismatch naming the first variable that differs."""
@@ -84,10 +88,21 @@ class Checkpoint:
         return network
 
     def write(self, network: Network) -> None:
-        """Writes the directory's three files, the document last."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        write_weights(self.directory / WEIGHTS, network)
-        write_atomically(self.directory / VOCABULARY, self.vocabulary.to_csv())
+        """Puts the directory's three files in place, the document last; on a full disk the older ones stay."""
+        beside = self.directory / ".new"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            self._write_into(beside, network)
+            for name in (WEIGHTS, VOCABULARY, DOCUMENT):
+                (beside / name).replace(self.directory / name)
+            sync_directory(self.directory)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _write_into(self, directory: Path, network: Network) -> None:
+        write_weights(directory / WEIGHTS, network)
+        write_atomically(directory / VOCABULARY, self.vocabulary.to_csv())
         document = {
             "format_version": FORMAT_VERSION,
             "run": self.run,
@@ -103,9 +118,9 @@ class Checkpoint:
             "step": self.step,
             "metrics": [dataclasses.asdict(metric) for metric in self.metrics],
             "training": dict(self.training),
-            "files": {name: sha256_of(self.directory / name) for name in (WEIGHTS, VOCABULARY)},
+            "files": {name: sha256_of(directory / name) for name in (WEIGHTS, VOCABULARY)},
         }
-        write_atomically(self.directory / DOCUMENT, json.dumps(document, indent=1) + "\n")
+        write_atomically(directory / DOCUMENT, json.dumps(document, indent=1) + "\n")
 
 
 def write_weights(path: Path, network: Network) -> None:
@@ -140,6 +155,15 @@ def _read_document(directory: Path) -> dict[str, Any]:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CheckpointMismatch(path, str(error), "a checkpoint as `segsearch train` writes it") from None
-    if document.get("format_version") != FORMAT_VERSION:
-        raise CheckpointMismatch(path, f"format version {document.get('format_version')}", f"{FORMAT_VERSION}")
-    return document
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointMismatch(path, f"format version {version}", f"{FORMAT_VERSION}")
+    checked: dict[str, Any] = document
+    return checked
+
+
+def _check_files(directory: Path, digests: Mapping[str, str]) -> None:
+    for name in (WEIGHTS, VOCABULARY):
+        digest, file = digests[name], directory / name
+        if not file.is_file() or sha256_of(file) != digest:
+            raise CheckpointMismatch(file, "missing, or not the file it was", f"sha256 {digest[:12]}")

@@ -3,22 +3,32 @@
 import importlib
 import os
 import pkgutil
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segsearch.core.cli import emit
-from segsearch.core.errors import ConfigError, MissingExtra
+from segsearch.core.errors import ConfigError
+from segsearch.core.progress import say
+from segsearch.training.backend import require_tensorflow
+from segsearch.training.cluster import check_cluster
 
 if TYPE_CHECKING:
     from segsearch.training.config import RunConfig
 
+SKIPPED_TOLD = 20  # bad records named on stdout; `mended/checked.json` names all
+
 
 def train(
     run: Annotated[str, typer.Argument(help="An experiment: the name of a module in segsearch.training.runs.")],
-    data: Annotated[Path, typer.Option(help="Folder of shards: train*.tfrecord, validate*.tfrecord, vocabulary.csv.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Folder of shards, a path or a URL: train*.tfrecord, validate*.tfrecord, vocabulary.csv.",
+            metavar="FOLDER",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and metrics; the same command goes on in it.")],
     fold: Annotated[
         str, typer.Option(help="Rated shards to hold out: 0 to 4 (of five folds by file), all five in turn, or none.")
@@ -31,12 +41,19 @@ def train(
         str | None,
         typer.Option("--validate", help="Pattern of the shards with rated segments, instead of the folder's."),
     ] = None,
-    vocabulary: Annotated[Path | None, typer.Option(help="Classes of stage 1, as CSV with Index and Name.")] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(help="Pattern of shards for a mean teacher, if the run has one; default: the folder's test*."),
+    ] = None,
+    vocabulary: Annotated[str | None, typer.Option(help="Classes of stage 1, as CSV with Index and Name.")] = None,
     segment_labels: Annotated[
-        Path | None, typer.Option(help="Classes that stage 2 keeps, one label index a line; default: all.")
+        str | None, typer.Option(help="Classes that stage 2 keeps, one label index a line; default: all.")
     ] = None,
     features: Annotated[
         str | None, typer.Option(help="Feature streams, as rgb:1024,audio:128; default: as the first record has them.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where files behind a URL are kept; default: ~/.cache/segsearch.")
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting of the run, as in stage1.epochs=3; repeatable.")
@@ -44,10 +61,11 @@ def train(
 ) -> None:
     """Train a network in two stages: on video labels, then on rated segments."""
     from segsearch.training.documents import changed
-    from segsearch.training.folder import DataFolder
+    from segsearch.training.folder import CACHE, DataFolder
 
-    _require_tensorflow()
+    require_tensorflow("train")
     config = changed(_run_config(run), changes or ())
+    check_cluster(config.engine, os.environ.get("TF_CONFIG"))
     folds = _folds(fold)
     found = DataFolder.open(
         data,
@@ -56,10 +74,18 @@ def train(
         vocabulary=vocabulary,
         segment_labels=segment_labels,
         features=features,
+        unlabelled=unlabelled,
+        with_unlabelled=config.stage2.mean_teacher is not None,
+        cache=cache or CACHE,
     )
     for number in folds:
         if number is not None:
             found.fold(number)
+    if config.input.on_error == "skip":
+        found = found.without_bad_records(out / "mended")
+        if found.skipped:
+            say(f"{len(found.skipped)} records are skipped; the first: {found.skipped[0]}")
+        emit(event="checked", skipped_records=len(found.skipped), skipped=list(found.skipped[:SKIPPED_TOLD]))
 
     from segsearch.training.stages import Run
 
@@ -88,12 +114,3 @@ def _folds(text: str) -> list[int | None]:
     if text not in choices:
         raise ConfigError("--fold", text, f"one of {', '.join(choices)}")
     return choices[text]
-
-
-def _require_tensorflow() -> None:
-    for module in ("tensorflow", "keras"):
-        if find_spec(module) is None:
-            raise MissingExtra("train", "train", module)
-    # Its C++ side logs every start-up detail otherwise; warnings and errors still come through.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # ours is TensorFlow code, whatever the user's Keras prefers

@@ -2,75 +2,17 @@
 
 An experiment is a file in `runs/` that makes one `RunConfig`. Defaults follow the starter code (google/youtube-8m
 train.py, frame_level_models.py) and, where it speaks, the paper; what the paper leaves open is a field here.
-`documents` turns these into JSON and back. A new aggregation or head is a new dataclass with its own `kind`, added to
-the union that `NetworkConfig` names.
+`aggregations` has what can be set about each network, `documents` turns all of these into JSON and back.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from segsearch.core.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class DBoFConfig:
-    """Deep bag of frames: every frame is projected onto clusters, then the best (or mean) of each cluster counts."""
-
-    kind: ClassVar[str] = "dbof"
-
-    clusters: int = 8192
-    hidden: int = 1024
-    pooling: str = "max"
-    activation: str = "sigmoid"  # the starter code's since June 2019; older systems use relu6
-    batch_norm_decay: float = 0.999
-    l2: float = 0.0  # on the cluster and hidden weights; the references have none
-    pooled_dropout: float = 0.0
-    hidden_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _at_least("clusters", self.clusters, 1)
-        _at_least("hidden", self.hidden, 1)
-        _one_of("pooling", self.pooling, ("max", "mean"))
-        _one_of("activation", self.activation, ("sigmoid", "relu6"))
-        _share("batch_norm_decay", self.batch_norm_decay)
-        _not_negative("l2", self.l2)
-        _share("pooled_dropout", self.pooled_dropout)
-        _share("hidden_dropout", self.hidden_dropout)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameMeanConfig:
-    """The mean of a segment's frames, with no weights of its own; with a logistic head it is FrameLogistic."""
-
-    kind: ClassVar[str] = "frame_mean"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MoEConfig:
-    """Mixture of experts: each class mixes `mixtures` logistic experts and a dummy that always says no."""
-
-    kind: ClassVar[str] = "moe"
-
-    mixtures: int = 2
-    l2: float = 1e-8  # on gates and experts
-
-    def __post_init__(self) -> None:
-        _at_least("mixtures", self.mixtures, 1)
-        _not_negative("l2", self.l2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogisticConfig:
-    """One logistic regression a class."""
-
-    kind: ClassVar[str] = "logistic"
-
-    l2: float = 1e-8
-
-    def __post_init__(self) -> None:
-        _not_negative("l2", self.l2)
+from segsearch.training.aggregations import Aggregation, DBoFConfig, Head, MixConfig, MoEConfig, TowerConfig
+from segsearch.training.checks import above_zero, at_least, not_negative, one_of, share
+from segsearch.training.supervision import LabelConfig, MeanTeacherConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +20,20 @@ class NetworkConfig:
     """Byte codes to scores: how frames are normalised, how they become one vector, how that becomes classes."""
 
     normalisation: str = "l2"  # "l2": each frame, all streams together, to unit length; "none": as dequantised
-    aggregation: DBoFConfig | FrameMeanConfig = field(default_factory=DBoFConfig)
-    head: MoEConfig | LogisticConfig = field(default_factory=MoEConfig)
+    aggregation: Aggregation = field(default_factory=DBoFConfig)
+    head: Head = field(default_factory=MoEConfig)
+    mix: MixConfig | None = None  # towers, each with its own aggregation and head, instead of the two above
 
     def __post_init__(self) -> None:
-        _one_of("normalisation", self.normalisation, ("l2", "none"))
+        one_of("normalisation", self.normalisation, ("l2", "none"))
+        if self.mix is not None and (self.aggregation, self.head) != (DBoFConfig(), MoEConfig()):
+            found = (self.aggregation, self.head)
+            raise ConfigError("aggregation, head", found, "left as they are beside a mix, whose towers have their own")
+
+    @property
+    def body(self) -> TowerConfig | MixConfig:
+        """All between frames and scores."""
+        return self.mix or TowerConfig(aggregation=self.aggregation, head=self.head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,24 +44,42 @@ class InputConfig:
     shuffle_segments: int = 16384  # windows held for shuffling in stage 2; 17 kB each with 15 frames
     cache: bool = False  # keep the records of all shards in memory; for data that fits
     readers: int = 16  # shards read side by side, so that neighbours in a file part
+    on_error: str = "stop"  # at a record that cannot be used; "skip": train without it, and say how many there were
 
     def __post_init__(self) -> None:
-        _at_least("shuffle_videos", self.shuffle_videos, 1)
-        _at_least("shuffle_segments", self.shuffle_segments, 1)
-        _at_least("readers", self.readers, 1)
+        one_of("on_error", self.on_error, ("stop", "skip"))
+        at_least("shuffle_videos", self.shuffle_videos, 1)
+        at_least("shuffle_segments", self.shuffle_segments, 1)
+        at_least("readers", self.readers, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AverageConfig:
     """Exponential moving average of all weights, batch norm's moving statistics included."""
 
+    kind: ClassVar[str] = "ema"
+
     decay: float = 0.9995  # 1 - 1/2000, as the 1st place of 2018 has it; the paper gives none
     start_step: int = 0  # before this step the average is a copy of the weights
     warm_up: bool = True  # decay min(d, (1 + t) / (10 + t)), so that a short run is not its first steps
+    batch_norm: str = "averaged"  # moving statistics like weights; or "copied" from the network as they stand
 
     def __post_init__(self) -> None:
-        _share("decay", self.decay)
-        _at_least("start_step", self.start_step, 0)
+        share("decay", self.decay)
+        at_least("start_step", self.start_step, 0)
+        one_of("batch_norm", self.batch_norm, ("averaged", "copied"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwaConfig:
+    """Stochastic weight averaging (Izmailov et al., 2018): the plain mean of the weights at the ends of epochs."""
+
+    kind: ClassVar[str] = "swa"
+
+    start_epoch: int = 1  # the first epoch whose end counts; before it the average is a copy of the weights
+
+    def __post_init__(self) -> None:
+        at_least("start_epoch", self.start_epoch, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,15 +94,20 @@ class StageConfig:
     clip_norm: float = 1.0  # of each variable's gradient; 0 leaves gradients alone
     frame_draw: str = "random"  # or "contiguous"; in stage 2 also "all", or "context": 0 to n context frames a side
     frames: int = 15  # drawn a video or segment; "all" and "context" need none
-    average: AverageConfig | None = field(default_factory=AverageConfig)
+    average: AverageConfig | SwaConfig | None = field(default_factory=AverageConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)  # stage 2 only
+    mean_teacher: MeanTeacherConfig | None = None  # stage 2 only; needs unlabelled segments
     evaluate_every_epochs: int = 1
     evaluate_videos: int = 20_000  # stage 1 is judged by at most so many held-out videos
+    evaluate_shift: int = (
+        0  # stage 2: a score is the mean over windows shifted by so many frames either way (9th place)
+    )
     log_every_steps: int = 50
     save_every_steps: int = 500  # a multiple of log_every_steps; also at the end of every epoch
 
     def __post_init__(self) -> None:
-        _above_zero("learning_rate", self.learning_rate)
-        _share("decay", self.decay, top=True)
+        above_zero("learning_rate", self.learning_rate)
+        share("decay", self.decay, top=True)
         for name in (
             "decay_examples",
             "batch_size",
@@ -143,9 +117,12 @@ class StageConfig:
             "evaluate_videos",
             "log_every_steps",
         ):
-            _at_least(name, getattr(self, name), 1)
-        _not_negative("clip_norm", self.clip_norm)
-        _one_of("frame_draw", self.frame_draw, ("random", "contiguous", "all", "context"))
+            at_least(name, getattr(self, name), 1)
+        not_negative("clip_norm", self.clip_norm)
+        at_least("evaluate_shift", self.evaluate_shift, 0)
+        one_of("frame_draw", self.frame_draw, ("random", "contiguous", "all", "context"))
+        if self.mean_teacher is not None and not isinstance(self.average, AverageConfig):
+            raise ConfigError("average", self.average, "an exponential moving average, which the mean teacher is")
         if self.save_every_steps < 1 or self.save_every_steps % self.log_every_steps:
             raise ConfigError(
                 "save_every_steps", self.save_every_steps, f"a multiple of log_every_steps ({self.log_every_steps})"
@@ -160,6 +137,25 @@ def stage_two(stage1: StageConfig | None = None, **changes: Any) -> StageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How steps are computed, not what they compute: the same training faster, in less memory, or on more devices."""
+
+    precision: str = "float32"  # or "bfloat16", "float16": of products; weights, statistics and scores stay float32
+    accumulation: int = 1  # parts a batch is computed in, one after the other; batch norm sees a part at a time
+    xla: bool = False  # compile the step with XLA
+    early_stop: int = 0  # stop after so many epochs without a better held-out metric; 0: never
+    strategy: str = "none"  # "mirrored": all GPUs of this machine; "multiworker": the machines in TF_CONFIG
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, ("float32", "bfloat16", "float16"))
+        at_least("accumulation", self.accumulation, 1)
+        at_least("early_stop", self.early_stop, 0)
+        one_of("strategy", self.strategy, ("none", "mirrored", "multiworker"))
+        if self.xla and self.strategy != "none":
+            raise ConfigError("xla", self.xla, f"false with strategy {self.strategy}, whose sums XLA cannot compile")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole experiment: one network, trained on video labels and then on rated segments."""
 
@@ -169,38 +165,18 @@ class RunConfig:
     stage1: StageConfig = field(default_factory=StageConfig)
     stage2: StageConfig = field(default_factory=stage_two)
     context_frames: int = 5  # each side of a segment, as far as the video has them
+    engine: EngineConfig = field(default_factory=EngineConfig)
     stage2_start: str = "average"  # from stage 1's averaged weights, or from its "last" ones
     deterministic: bool = True  # the same numbers every time on one device; some GPU kernels are slower for it
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ConfigError("name", self.name, "letters, digits and _, as a module is named")
-        _at_least("context_frames", self.context_frames, 0)
-        _one_of("stage2_start", self.stage2_start, ("average", "last"))
+        at_least("context_frames", self.context_frames, 0)
+        one_of("stage2_start", self.stage2_start, ("average", "last"))
         # A video has no segment in its middle to draw context around.
-        _one_of("stage1.frame_draw", self.stage1.frame_draw, ("random", "contiguous", "all"))
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(name, value, f"at least {least}")
-
-
-def _above_zero(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(name, value, "a finite number above 0")
-
-
-def _not_negative(name: str, value: float) -> None:
-    if not (value >= 0 and math.isfinite(value)):
-        raise ConfigError(name, value, "a finite number, 0 or more")
-
-
-def _share(name: str, value: float, top: bool = False) -> None:
-    if not (0 <= value < 1 or (top and value == 1)):
-        raise ConfigError(name, value, "from 0 to 1" if top else "from 0 to below 1")
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(name, value, f"one of {', '.join(choices)}")
+        one_of("stage1.frame_draw", self.stage1.frame_draw, ("random", "contiguous", "all"))
+        usual = StageConfig()
+        for name in ("labels", "mean_teacher", "evaluate_shift"):
+            if (found := getattr(self.stage1, name)) != getattr(usual, name):
+                raise ConfigError(f"stage1.{name}", found, "left as it is: only segments know it; set stage2's")

@@ -1,7 +1,6 @@
 """Losses that teach by soft targets: a mix its towers while all train, or finished teachers a student.
 
-Where it stands: `layers.mix` gives the logits; a trainer adds `mix_loss` and the networks' L2. `losses` has the plain
-cross entropy.
+Where it stands: `layers.mix` gives the logits, `objective` takes `mix_loss`; `losses` has the plain cross entropy.
 
 B segments, N towers, C classes.
 """
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from keras import ops
 
 from segsearch.training.aggregations import DistillationConfig
+from segsearch.training.losses import cross_entropy
 
 DIVERGENCE_EPSILON = 1e-8  # in all releases of the reference
 
@@ -46,14 +46,6 @@ def mix_divergence(logits, tower_logits, temperature: float, stop_gradient: bool
         teacher = ops.stop_gradient(teacher)
     apart = ops.log(teacher + DIVERGENCE_EPSILON) - ops.log(students + DIVERGENCE_EPSILON)
     return ops.mean(ops.sum(teacher * apart, axis=(1, 2)))
-
-
-def cross_entropy(scores, labels, weights=None, epsilon: float = 1e-8):
-    """As `losses.cross_entropy`, with the epsilon that this reference has; scalar."""
-    entropy = -(labels * ops.log(scores + epsilon) + (1 - labels) * ops.log(1 - scores + epsilon))
-    if weights is not None:
-        entropy = entropy * weights
-    return ops.mean(ops.sum(entropy, axis=1))
 
 
 def mixed_cross_entropy(label_loss, teacher_loss, teacher_share: float):

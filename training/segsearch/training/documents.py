@@ -1,7 +1,8 @@
 """Configs as JSON documents and back, exactly; and changes to one field from the command line.
 
 Where it stands: `checkpoint` stores these documents, `cli` applies `--set stage1.epochs=3`. A config class with a
-`kind` carries it in its document, so that a union of config classes can be told apart.
+`kind` carries it in its document, so that a union of config classes can be told apart. A tuple is a list there, and its
+number is the next step of a path: `network.mix.towers.0.head.l2`.
 """
 
 import dataclasses
@@ -21,9 +22,14 @@ def document_of(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; `config_of` is the inverse."""
     document = {"kind": type(config).kind} if hasattr(type(config), "kind") else {}
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        document[field.name] = document_of(value) if dataclasses.is_dataclass(value) else value
+        document[field.name] = _plain(getattr(config, field.name))
     return document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return document_of(value) if dataclasses.is_dataclass(value) else value
 
 
 def config_of(wanted: type[Config], document: Any, where: str = "") -> Config:
@@ -38,7 +44,7 @@ def config_of(wanted: type[Config], document: Any, where: str = "") -> Config:
     values = {}
     for name, value in document.items():
         path = f"{where}.{name}" if where else name
-        if name == "kind" and hasattr(wanted, "kind"):
+        if name == "kind" and getattr(wanted, "kind", None) == value:
             continue
         if name not in fields:
             raise ConfigError(path, value, f"one of the fields {', '.join(fields) or '(none)'}")
@@ -60,25 +66,34 @@ def changed(config: Config, changes: Iterable[str]) -> Config:
             raise ConfigError("--set", change, "field=value, as in stage1.epochs=3")
         place: Any = document
         *folders, name = path.strip().split(".")
-        for folder in folders:
-            place = place.get(folder) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or name not in place:
-            raise ConfigError("--set", path, "a field of the run, as in stage1.epochs")
         try:
-            place[name] = json.loads(text)
+            for folder in folders:
+                place = place[_key(place, folder)]
+            key = _key(place, name)
+            place[key]
+        except (LookupError, TypeError, ValueError):
+            raise ConfigError("--set", path, "a field of the run, as in stage1.epochs") from None
+        try:
+            place[key] = json.loads(text)
         except json.JSONDecodeError:
-            place[name] = text
+            place[key] = text
     return config_of(type(config), document)
+
+
+def _key(place: Any, name: str) -> Any:
+    return int(name) if isinstance(place, list) else name
 
 
 def _value_of(hint: Any, value: Any, path: str) -> Any:
     choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and types.NoneType in choices:
         return None
-    classes = [choice for choice in choices if dataclasses.is_dataclass(choice)]
-    if classes:
-        return config_of(_class_of(classes, value, path), value, path)
+    choices = tuple(choice for choice in choices if choice is not types.NoneType)
+    if all(dataclasses.is_dataclass(choice) for choice in choices):
+        return config_of(_class_of(choices, value, path), value, path)
     (plain,) = choices
+    if typing.get_origin(plain) is tuple:
+        return _tuple_of(typing.get_args(plain)[0], value, path)
     if plain is float and type(value) is int:
         return float(value)
     if type(value) is not plain:
@@ -86,7 +101,13 @@ def _value_of(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
-def _class_of(classes: list[Any], value: Any, path: str) -> Any:
+def _tuple_of(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(path, value, "a list")
+    return tuple(_value_of(hint, item, f"{path}.{number}") for number, item in enumerate(value))
+
+
+def _class_of(classes: tuple[Any, ...], value: Any, path: str) -> Any:
     if len(classes) == 1:
         return classes[0]
     kinds = {choice.kind: choice for choice in classes}

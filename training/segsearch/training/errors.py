@@ -6,15 +6,38 @@ from segsearch.core.errors import SegsearchError
 
 
 class TrainingDiverged(SegsearchError):
-    """The loss is no longer a number; the last saved state and checkpoint are from before."""
+    """The loss or a weight is no longer a number; the last saved state and checkpoint are from before."""
 
     code = "training-diverged"
 
-    def __init__(self, stage: str, step: int, loss: float):
+    def __init__(self, stage: str, step: int, what: str, value: float):
         super().__init__(
-            f"{stage}, step {step}: loss is {loss}; wanted a finite number (a lower learning rate may help)"
+            f"{stage}, step {step}: {what} is {value}; wanted a finite number (a lower learning rate may help)"
         )
-        self.stage, self.step, self.loss = stage, step, loss
+        self.stage, self.step, self.what, self.value = stage, step, what, value
+
+
+class UnreadableExamples(SegsearchError):
+    """Examples that TensorFlow cannot read though the plain reader finds no fault in their shards."""
+
+    code = "unreadable-examples"
+
+    def __init__(self, stage: str, reason: str):
+        super().__init__(f"{stage}: {reason}; wanted records that the plain reader and TensorFlow read alike")
+        self.stage, self.reason = stage, reason
+
+
+class NotSaved(SegsearchError):
+    """A state or checkpoint that could not be written; the one before it is whole."""
+
+    code = "not-saved"
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(
+            f"{path} could not be written: {reason}; what was saved before is whole: "
+            "make room and give the same command again"
+        )
+        self.path, self.reason = path, reason
 
 
 class OtherRun(SegsearchError):
@@ -28,6 +51,26 @@ class OtherRun(SegsearchError):
             "give the same settings, or another folder"
         )
         self.folder, self.field, self.found, self.wanted = folder, field, found, wanted
+
+
+class ImportDiffers(SegsearchError):
+    """A network read from a reference that does not give the reference's recorded outputs; nothing is written."""
+
+    code = "import-differs"
+
+    def __init__(self, source: Path, output: str, difference: float, wanted: float):
+        super().__init__(f"{source}: {output} differs by up to {difference:.3g}; wanted {wanted:g} at most")
+        self.source, self.output, self.difference, self.wanted = source, output, difference, wanted
+
+
+class MatrixRefused(SegsearchError):
+    """A score matrix that is damaged, or does not go with the others that it is put beside."""
+
+    code = "matrix-refused"
+
+    def __init__(self, path: Path, found: str, wanted: str):
+        super().__init__(f"score matrix {path}: {found}; wanted {wanted}")
+        self.path, self.found, self.wanted = path, found, wanted
 
 
 class DownloadFailed(SegsearchError):

@@ -7,19 +7,17 @@ S segments, C classes, N videos.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from segsearch.core import ranking
 from segsearch.core.bundle import Metric
-from segsearch.core.files import writing_atomically
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.training.input.segments import SegmentExamples
 from segsearch.training.input.survey import RatedSegments
 from segsearch.training.input.videos import VideoExamples
 from segsearch.training.models.network import Network
+from segsearch.training.scoring import mean_over_shifts, scores_of
 
 RATED_MAP = "rated_map_at_100k"
 RATED_PROTOCOL = "mean over classes of average precision among the rated segments of the class, 16-bit scores"
@@ -33,16 +31,20 @@ class SegmentEvaluation:
     examples: SegmentExamples
     rated: RatedSegments
     split: str
+    shift: int = 0  # a score is the mean over windows shifted by up to so many frames
 
     def __call__(self, network: Network) -> tuple[Metric, ...]:
         value = rated_map(self.score_codes(network), self.rated)
-        return (Metric(RATED_MAP, value, RATED_PROTOCOL, self.split),)
+        shifted = f", mean over windows shifted by up to {self.shift} frames" if self.shift else ""
+        return (Metric(RATED_MAP, value, RATED_PROTOCOL + shifted, self.split),)
 
     def score_codes(self, network: Network) -> np.ndarray:
         """(S, C) uint16, rows as in `rated`."""
-        batches = self.examples.in_order()
-        scores = [_scores(network, batch["codes"], batch["frame_count"]).numpy() for batch in batches]
-        return encode_probabilities(np.concatenate(scores))
+        return encode_probabilities(mean_over_shifts(self.shift, lambda by: self._scores(network, by)))
+
+    def _scores(self, network: Network, shift: int) -> np.ndarray:
+        batches = self.examples.in_order(shift)
+        return np.concatenate([scores_of(network, batch["codes"], batch["frame_count"]).numpy() for batch in batches])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +72,7 @@ class VideoEvaluation:
         scores, labels = [], []
         for batch in self.examples.in_order():
             labelled = batch["labels"].numpy().any(axis=1)
-            scores.append(_scores(network, batch["codes"], batch["frame_count"]).numpy()[labelled])
+            scores.append(scores_of(network, batch["codes"], batch["frame_count"]).numpy()[labelled])
             labels.append(batch["labels"].numpy()[labelled])
             if sum(map(len, labels)) >= self.limit:
                 break
@@ -90,41 +92,3 @@ def rated_map(codes: np.ndarray, rated: RatedSegments) -> float:
         ranked = hits[order[rated.ordinals[order] == ordinal]]
         precisions.append(ranking.average_precision_of_hits(ranked, int(ranked.sum()), ranking.MAP_CUT))
     return float(np.mean(precisions)) if precisions else float("nan")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HeldOutScores:
-    """What a fold's network says of the segments it has not seen: later levels learn from these."""
-
-    rated: RatedSegments
-    codes: np.ndarray  # (S, C) uint16
-
-    def write(self, path: Path) -> None:
-        rated = self.rated
-        with writing_atomically(path) as file:
-            np.savez(
-                file,
-                video_ids=np.array([video for video, _ in rated.ids]),
-                starts=np.array([start for _, start in rated.ids], np.uint32),
-                codes=self.codes,
-                rated_rows=rated.rows,
-                rated_ordinals=rated.ordinals,
-                rated_scores=rated.scores,
-            )
-
-    @classmethod
-    def read(cls, path: Path) -> "HeldOutScores":
-        with np.load(path, allow_pickle=False) as arrays:
-            ids = tuple(zip(arrays["video_ids"].tolist(), arrays["starts"].tolist(), strict=True))
-            pairs = (arrays["rated_rows"], arrays["rated_ordinals"], arrays["rated_scores"])
-            return cls(RatedSegments(ids, *pairs, left_out=0), arrays["codes"])
-
-    @classmethod
-    def pooled(cls, folds: list["HeldOutScores"]) -> "HeldOutScores":
-        """All folds' segments in one table, as if one network had scored them."""
-        return cls(RatedSegments.joined([fold.rated for fold in folds]), np.concatenate([fold.codes for fold in folds]))
-
-
-@tf.function(reduce_retracing=True)
-def _scores(network: Network, codes: tf.Tensor, frame_count: tf.Tensor) -> tf.Tensor:
-    return network(codes, frame_count)["scores"]

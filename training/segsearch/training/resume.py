@@ -1,13 +1,15 @@
 """Where a stage stands, saved so that a killed run goes on as if nothing had happened.
 
 One file holds the network, its average, the optimiser and the counters of one moment, and is replaced at once. The
-order of the data follows from seed, epoch and step, so nothing of the input has to be saved.
+order of the data follows from seed, epoch and step, so nothing of the input has to be saved. With several machines the
+chief saves and all restore.
 """
 
 import dataclasses
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 
 from segsearch.core.errors import CheckpointMismatch
 from segsearch.core.files import writing_atomically
+from segsearch.training.errors import NotSaved
 
 STATE = "state.npz"
 
@@ -28,6 +31,7 @@ class Progress:
     epoch_step: int = 0  # batches of it already taken
     step: int = 0  # batches taken in all
     best: float | None = None  # of the metric that chooses the checkpoint
+    best_epoch: int = 0  # how many epochs were done when it was last bettered
     finished: bool = False
 
 
@@ -35,8 +39,17 @@ def save(directory: Path, progress: Progress, variables: Sequence[Any]) -> None:
     """Replaces the saved state at once. A finished stage needs no variables any more, only the fact."""
     kept = [] if progress.finished else variables
     arrays = {f"{number:04d}": np.asarray(variable) for number, variable in enumerate(kept)}
-    with writing_atomically(directory / STATE) as file:
+    with saving(directory / STATE), writing_atomically(directory / STATE) as file:
         np.savez(file, progress=np.array(json.dumps(dataclasses.asdict(progress))), **arrays)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turns an operating system's refusal to write into NotSaved."""
+    try:
+        yield
+    except OSError as error:
+        raise NotSaved(path, error.strerror or str(error)) from None
 
 
 def restore(directory: Path, variables: Sequence[Any]) -> Progress:

@@ -2,7 +2,8 @@
 
 import keras
 
-from segsearch.training.config import StageConfig
+from segsearch.training.config import EngineConfig, StageConfig
+from segsearch.training.precision import LossScale
 
 
 def learning_rate_at(config: StageConfig, step: int) -> float:
@@ -10,6 +11,7 @@ def learning_rate_at(config: StageConfig, step: int) -> float:
     return config.learning_rate * config.decay ** (step * config.batch_size // config.decay_examples)
 
 
-def optimiser_of(config: StageConfig) -> keras.optimizers.Adam:
+def optimiser_of(config: StageConfig, precision: str = EngineConfig.precision) -> keras.optimizers.Optimizer:
     """Adam with TensorFlow 1's epsilon, each variable's gradient clipped by its own norm."""
-    return keras.optimizers.Adam(config.learning_rate, epsilon=1e-8, clipnorm=config.clip_norm or None)
+    adam = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8, clipnorm=config.clip_norm or None)
+    return LossScale(adam) if precision == "float16" else adam

@@ -19,6 +19,9 @@ from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.config import InputConfig, StageConfig
 from segsearch.training.input.draw import draw_context, draw_rows
 from segsearch.training.input.shards import OrdinalTable, Record, Shards, parse
+from segsearch.training.input.weighing import weigh
+from segsearch.training.input.windows import cut_windows, shift_starts
+from segsearch.training.supervision import LabelConfig
 
 EVALUATION_BATCH = 512
 
@@ -26,7 +29,8 @@ EVALUATION_BATCH = 512
 class SegmentExamples:
     """Batches of `codes` (B, W, F) uint8, `frame_count` (B,) int32, `labels` and `weights` (B, C) float32.
 
-    Label: the score at rated classes; weight: 1 there and 0 at unrated classes.
+    Label: the score at rated classes; weight: 1 there and 0 at unrated classes. In training, `stage.labels` and
+    `class_weights` (C,) float32 may weigh otherwise.
     """
 
     def __init__(
@@ -38,7 +42,10 @@ class SegmentExamples:
         stage: StageConfig,
         config: InputConfig,
         seed: int,
+        class_weights: np.ndarray | None = None,
     ):
+        self.class_weights = class_weights
+        self.masked = stage.labels == LabelConfig() and class_weights is None
         self.stage, self.features, self.context, self.config, self.seed = stage, features, context, config, seed
         self.shards, self.ordinals = Shards(files, config, seed), OrdinalTable(vocabulary)
 
@@ -50,19 +57,22 @@ class SegmentExamples:
 
         def example(position, batch):
             if self.stage.frame_draw == "all":
-                return self._labelled(batch)
+                return self._weighed(batch)
             seed = tf.stack([tf.constant((self.seed << 16) + number, tf.int64), position])
             if self.stage.frame_draw == "context":
-                return self._labelled({**batch, **draw_context(batch, self.context, seed)})
+                return self._weighed({**batch, **draw_context(batch, self.context, seed)})
             rows = draw_rows(self.stage, batch["frame_count"], seed)  # (B, W)
             drawn = {"codes": tf.gather(batch["codes"], rows, batch_dims=1)}
-            return self._labelled({**batch, **drawn, "frame_count": tf.zeros_like(rows[:, 0]) + self.stage.frames})
+            return self._weighed({**batch, **drawn, "frame_count": tf.zeros_like(rows[:, 0]) + self.stage.frames})
 
         return batches.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
-    def in_order(self) -> tf.data.Dataset:
-        """Every rated segment with all its frames, in `survey.RatedSegments`' order."""
-        batches = self._batches(self._windows(self.shards.in_order()), EVALUATION_BATCH)
+    def in_order(self, shift: int = 0) -> tf.data.Dataset:
+        """Every rated segment with all its frames, in `survey.RatedSegments`' order.
+
+        shift: the windows lie so many frames later, or earlier, as far as the video has them; ratings stay.
+        """
+        batches = self._batches(self._windows(self.shards.in_order(), shift), EVALUATION_BATCH)
         return batches.map(self._labelled, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     @property
@@ -70,56 +80,62 @@ class SegmentExamples:
         """Frames of a whole window."""
         return SEGMENT_FRAMES + 2 * self.context
 
-    def _windows(self, records: tf.data.Dataset) -> tf.data.Dataset:
+    def _windows(self, records: tf.data.Dataset, shift: int = 0) -> tf.data.Dataset:
         """Records to windows, one after the other; their ratings as (R,) rows with ordinal -1 for other segments'."""
 
         def windows(serialised):
-            return self._windows_of(parse(serialised, self.features))
+            return self._windows_of(parse(serialised, self.features), shift)
 
         return records.map(windows, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
-    def _windows_of(self, record: Record) -> dict[str, tf.Tensor]:
-        frame_count = tf.cast(record.frame_count, tf.int64)
+    def _windows_of(self, record: Record, shift: int) -> dict[str, tf.Tensor]:
         starts, _ = tf.unique(record.starts)  # in order of first appearance
-        starts = tf.boolean_mask(starts, starts < frame_count)  # (S,)
-        first = tf.maximum(starts - self.context, 0)
-        counts = tf.minimum(starts + SEGMENT_FRAMES + self.context, frame_count) - first  # (S,)
-        rows = first[:, None] + tf.range(self.width, dtype=tf.int64)  # (S, W)
-        real = tf.range(self.width, dtype=tf.int64) < counts[:, None]
-        frames = record.frames(tf.reshape(tf.minimum(rows, frame_count - 1), (-1,)))  # (S W, F)
-        codes = tf.reshape(frames, (-1, self.width, self.features.size))
-        codes = tf.where(real[:, :, None], codes, tf.constant(0, tf.uint8))
+        starts = tf.boolean_mask(starts, starts < tf.cast(record.frame_count, tf.int64))  # (S,)
         here = (record.starts == starts[:, None]) & _last_of_its_pair(record)  # (S, R)
         ordinals = tf.where(here, self.ordinals(record.rated_labels), -1)
-        scores = tf.broadcast_to(record.scores, tf.shape(ordinals))
+        # unbatch() crashes on windows of a video without labels, rows of no element at all: hence one that means none.
+        video_ordinals = tf.concat([self.ordinals.known(record.labels), [-1]], axis=0)  # (L + 1,)
+        cut = cut_windows(record, self.features, shift_starts(starts, record.frame_count, shift), self.context)
         return {
-            "codes": codes,
-            "frame_count": tf.cast(counts, tf.int32),
-            "before": tf.cast(starts - first, tf.int32),  # frames of context that come before the segment
+            **cut._asdict(),
             "ordinals": ordinals,
-            "scores": scores,
+            "scores": tf.broadcast_to(record.scores, tf.shape(ordinals)),
+            "video_ordinals": tf.broadcast_to(video_ordinals, (tf.size(starts), tf.size(video_ordinals))),
         }
 
     def _batches(self, windows: tf.data.Dataset, size: int) -> tf.data.Dataset:
         shapes = {"codes": (self.width, self.features.size), "frame_count": (), "before": ()}
         nothing = {"codes": np.uint8(0), "frame_count": np.int32(0), "before": np.int32(0)}
-        shapes |= {"ordinals": (None,), "scores": (None,)}
-        nothing |= {"ordinals": np.int32(-1), "scores": np.float32(0)}
+        shapes |= {"ordinals": (None,), "scores": (None,), "video_ordinals": (None,)}
+        nothing |= {"ordinals": np.int32(-1), "scores": np.float32(0), "video_ordinals": np.int32(-1)}
         return windows.padded_batch(size, shapes, nothing)
 
     def _labelled(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The batch with its ratings spread over all classes."""
-        ordinals, frame_count = batch["ordinals"], batch["frame_count"]  # (B, R), (B,)
-        rated = tf.where(ordinals >= 0)  # (pairs, 2)
-        places = tf.stack([tf.cast(rated[:, 0], tf.int32), tf.gather_nd(ordinals, rated)], axis=1)
-        shape = tf.stack([tf.size(frame_count), self.ordinals.classes])
-        labels = tf.ensure_shape(
-            tf.scatter_nd(places, tf.gather_nd(batch["scores"], rated), shape), (None, self.ordinals.classes)
+        labels = self._spread(batch["ordinals"], batch["scores"])
+        weights = self._spread(batch["ordinals"], tf.ones_like(batch["scores"]))
+        return {"codes": batch["codes"], "frame_count": batch["frame_count"], "labels": labels, "weights": weights}
+
+    def _weighed(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The batch as training counts it."""
+        labelled = self._labelled(batch)
+        if self.masked:
+            return labelled
+        video_ordinals = batch["video_ordinals"]
+        named = self._spread(video_ordinals, tf.ones_like(video_ordinals, tf.float32))
+        # A label may stand twice in a record.
+        in_video = tf.minimum(named, 1.0)
+        labels, weights = weigh(
+            self.stage.labels, labelled["labels"], labelled["weights"], in_video, self.class_weights
         )
-        weights = tf.ensure_shape(
-            tf.scatter_nd(places, tf.ones_like(places[:, 0], tf.float32), shape), (None, self.ordinals.classes)
-        )
-        return {"codes": batch["codes"], "frame_count": frame_count, "labels": labels, "weights": weights}
+        return {**labelled, "labels": labels, "weights": weights}
+
+    def _spread(self, ordinals: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """(B, C) float32: the values (B, K) at their classes, ordinals (B, K) with -1 for none; 0 elsewhere."""
+        known = tf.where(ordinals >= 0)  # (pairs, 2)
+        places = tf.stack([tf.cast(known[:, 0], tf.int32), tf.gather_nd(ordinals, known)], axis=1)
+        shape = tf.stack([tf.shape(ordinals)[0], self.ordinals.classes])
+        return tf.ensure_shape(tf.scatter_nd(places, tf.gather_nd(values, known), shape), (None, self.ordinals.classes))
 
 
 def _last_of_its_pair(record: Record) -> tf.Tensor:

@@ -116,7 +116,11 @@ class OrdinalTable:
 
     def __call__(self, labels: tf.Tensor) -> tf.Tensor:
         """(L,) int64 label indices to (L,) int32 class ordinals."""
-        inside = (labels >= 0) & (labels < len(self._table))
-        ordinals = tf.where(inside, tf.gather(self._table, tf.where(inside, labels, 0)), -1)
+        ordinals = self.known(labels)
         with tf.control_dependencies([tf.debugging.assert_non_negative(ordinals, "label outside the vocabulary")]):
             return tf.identity(ordinals)
+
+    def known(self, labels: tf.Tensor) -> tf.Tensor:
+        """(L,) int64 label indices to (L,) int32 class ordinals, -1 for a label that is none of these classes."""
+        inside = (labels >= 0) & (labels < len(self._table))
+        return tf.where(inside, tf.gather(self._table, tf.where(inside, labels, 0)), -1)

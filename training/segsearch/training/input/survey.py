@@ -49,25 +49,28 @@ class RatedSegments:
         )
 
 
-def survey_training(files: Sequence[Path], features: FeatureSpec, vocabulary: Vocabulary) -> int:
+def survey_training(files: Sequence[Path], features: FeatureSpec, vocabulary: Vocabulary, labelled: bool = True) -> int:
     """How many videos the training shards hold. Raises BadRecord or BadShard if a shard's first record is unusable."""
     total = 0
     for path in files:
         total += count_records(path)
-        next(_checked_videos([path], features, vocabulary, None, labelled=True), None)
+        next(_checked_videos([path], features, vocabulary, None, labelled), None)
     if not total:
         raise DataError(files[0], None, "records", "none in any shard", "at least one video")
     return total
 
 
 def survey_ratings(
-    path: Path, features: FeatureSpec, vocabulary: Vocabulary, segment_vocabulary: Vocabulary
+    path: Path, features: FeatureSpec, vocabulary: Vocabulary, segment_vocabulary: Vocabulary, labelled: bool = False
 ) -> RatedSegments:
-    """Reads and checks every record of a rated shard; raises BadRecord or BadShard."""
+    """Reads and checks every record of a rated shard; raises BadRecord or BadShard.
+
+    labelled: a record without video labels is bad.
+    """
     ids: list[tuple[str, int]] = []
     pairs: dict[tuple[int, int], float] = {}
     left_out = 0
-    for video in _checked_videos([path], features, vocabulary, segment_vocabulary):
+    for video in _checked_videos([path], features, vocabulary, segment_vocabulary, labelled):
         starts = list(dict.fromkeys(video.ratings.starts.tolist()))  # in order of first appearance
         inside = [start for start in starts if start < len(video.frames)]
         left_out += len(starts) - len(inside)
@@ -82,11 +85,15 @@ def survey_ratings(
 
 
 def explain(
-    files: Iterable[Path], features: FeatureSpec, vocabulary: Vocabulary, segment_vocabulary: Vocabulary | None
+    files: Iterable[Path],
+    features: FeatureSpec,
+    vocabulary: Vocabulary,
+    segment_vocabulary: Vocabulary | None,
+    labelled: bool = False,
 ) -> DataError | None:
     """The first fault in these shards as an error that names file, record and field; None if there is none."""
     try:
-        for _ in _checked_videos(files, features, vocabulary, segment_vocabulary):
+        for _ in _checked_videos(files, features, vocabulary, segment_vocabulary, labelled):
             pass
     except DataError as error:
         return error
@@ -105,17 +112,31 @@ def _checked_videos(
         for number, payload in enumerate(read_records(path)):
             if isinstance(payload, BadRecord):
                 raise payload
-            try:
-                video = parse_video(payload, features, cap=FRAME_CAP)
-                if video.labels is not None:
-                    _check("labels", video.labels, vocabulary)
-                elif labelled:
-                    raise InvalidInput("labels", "missing", "the video's label indices, to train on")
-                if segment_vocabulary is not None:
-                    _check("segment_labels", video.ratings.labels, segment_vocabulary)
-            except InvalidInput as error:
-                raise BadRecord(path, number, error.field, error.found, error.wanted) from None
-            yield video
+            yield checked_video(path, number, payload, features, vocabulary, segment_vocabulary, labelled)
+
+
+def checked_video(
+    path: Path,
+    number: int,
+    payload: bytes,
+    features: FeatureSpec,
+    vocabulary: Vocabulary,
+    segment_vocabulary: Vocabulary | None,
+    labelled: bool = False,
+) -> Video:
+    """Record `number` of a shard; raises BadRecord where it cannot be trained on."""
+    try:
+        video = parse_video(payload, features, cap=FRAME_CAP)
+        if video.labels is not None:
+            _check("labels", video.labels, vocabulary)
+        if labelled and (video.labels is None or not len(video.labels)):
+            # Trained on, it would be a no to every class.
+            raise InvalidInput("labels", "none", "the video's label indices, to train on")
+        if segment_vocabulary is not None:
+            _check("segment_labels", video.ratings.labels, segment_vocabulary)
+    except InvalidInput as error:
+        raise BadRecord(path, number, error.field, error.found, error.wanted) from None
+    return video
 
 
 def _check(field: str, labels: np.ndarray, vocabulary: Vocabulary) -> None:

@@ -12,7 +12,7 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.config import InputConfig, StageConfig
 from segsearch.training.input.draw import draw_rows
-from segsearch.training.input.shards import OrdinalTable, Shards, parse
+from segsearch.training.input.shards import OrdinalTable, Record, Shards, parse
 
 EVALUATION_BATCH = 32  # whole videos: 300 frames each, not 15
 
@@ -37,7 +37,7 @@ class VideoExamples:
         records = self.shards.shuffled(number).enumerate().skip(skip * self.stage.batch_size)
 
         def example(position, serialised):
-            record = parse(serialised, self.features)
+            record = _labelled(parse(serialised, self.features))
             if self.stage.frame_draw == "all":
                 return self._example(record, tf.range(record.frame_count))
             seed = tf.stack([tf.constant((self.seed << 16) + number, tf.int64), position])
@@ -64,3 +64,9 @@ class VideoExamples:
     def _batches(self, examples: tf.data.Dataset, size: int) -> tf.data.Dataset:
         shapes = {"codes": (None, self.features.size), "frame_count": (), "labels": (self.ordinals.classes,)}
         return examples.padded_batch(size, shapes).prefetch(tf.data.AUTOTUNE)
+
+
+def _labelled(record: Record) -> Record:
+    """The record; raises in the graph if it has no label, as training would take that for a no to every class."""
+    with tf.control_dependencies([tf.debugging.assert_positive(tf.size(record.labels), "labels")]):
+        return record._replace(labels=tf.identity(record.labels))

@@ -3,13 +3,12 @@
 B segments, W frames of a window, F features a frame, K clusters, H hidden units.
 """
 
-import math
-
 import keras
 from keras import ops
 
-from segsearch.training.config import DBoFConfig
+from segsearch.training.aggregations import DBoFConfig
 from segsearch.training.layers.batch_norm import BatchNorm
+from segsearch.training.layers.rows import l2, normal
 
 
 class DBoF(keras.layers.Layer):
@@ -18,21 +17,22 @@ class DBoF(keras.layers.Layer):
     def __init__(self, config: DBoFConfig, **kwargs):
         super().__init__(**kwargs)
         self.config = config
-        self.input_bn = BatchNorm(config.batch_norm_decay, name="input_bn")
-        self.cluster_bn = BatchNorm(config.batch_norm_decay, name="cluster_bn")
-        self.hidden_bn = BatchNorm(config.batch_norm_decay, name="hidden_bn")
+        norm = {"decay": config.batch_norm_decay, "warm_up": config.batch_norm_warm_up}
+        self.input_bn = BatchNorm(**norm, name="input_bn")
+        self.cluster_bn = BatchNorm(**norm, name="cluster_bn")
+        self.hidden_bn = BatchNorm(**norm, name="hidden_bn")
         self.pooled_dropout = keras.layers.Dropout(config.pooled_dropout, name="pooled_dropout")
         self.hidden_dropout = keras.layers.Dropout(config.hidden_dropout, name="hidden_dropout")
         self.activation = getattr(keras.activations, config.activation)
 
     def build(self, frames_shape):
         width, clusters, hidden = frames_shape[-1], self.config.clusters, self.config.hidden
-        penalty = keras.regularizers.L2(self.config.l2 / 2) if self.config.l2 else None
+        penalty = l2(self.config.l2)
         self.clusters = self.add_weight(
-            shape=(width, clusters), initializer=_normal(width), regularizer=penalty, name="clusters"
+            shape=(width, clusters), initializer=normal(width), regularizer=penalty, name="clusters"
         )
         self.hidden = self.add_weight(
-            shape=(clusters, hidden), initializer=_normal(clusters), regularizer=penalty, name="hidden"
+            shape=(clusters, hidden), initializer=normal(clusters), regularizer=penalty, name="hidden"
         )
         self.input_bn.build((None, width))
         self.cluster_bn.build((None, clusters))
@@ -63,7 +63,3 @@ class DBoF(keras.layers.Layer):
         x = ops.matmul(self.pooled_dropout(pooled, training=training), self.hidden)
         x = self.activation(self.hidden_bn(x, training=training))
         return self.hidden_dropout(x, training=training)
-
-
-def _normal(fan_in: int):
-    return keras.initializers.RandomNormal(stddev=1 / math.sqrt(fan_in))

@@ -15,7 +15,8 @@ def frame_sums(assignment, frames):  # (B, W, K), (B, W, D)
 
 def unit_clusters(descriptor):  # (B, D, K)
     """Each cluster's column to unit length."""
-    return descriptor * ops.rsqrt(ops.maximum(ops.sum(ops.square(descriptor), axis=1, keepdims=True), UNIT_FLOOR))
+    length = ops.sum(ops.square(ops.cast(descriptor, "float32")), axis=1, keepdims=True)  # float16 has no 1e-12
+    return descriptor * ops.cast(ops.rsqrt(ops.maximum(length, UNIT_FLOOR)), descriptor.dtype)
 
 
 def flatten(descriptor):  # (B, D, K)

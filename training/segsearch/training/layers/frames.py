@@ -15,7 +15,7 @@ class Frames(keras.layers.Layer):
     """Dequantises (B, W, F) codes and, if asked, scales each frame to unit length, all streams together."""
 
     def __init__(self, features: FeatureSpec, normalisation: str = "l2", **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(trainable=False, dtype="float32", **kwargs)
         # 255 and 512 do not match; both are the data set's (google/youtube-8m utils.Dequantize).
         self.scale = (features.high - features.low) / 255
         self.offset = (features.high - features.low) / 512 + features.low
@@ -35,4 +35,5 @@ def mask_of(frame_count, width):
 
 def unit_length(x):
     """x / sqrt(max(sum x^2, 1e-12)) over the last axis."""
-    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), UNIT_FLOOR))
+    length = ops.sum(ops.square(ops.cast(x, "float32")), axis=-1, keepdims=True)  # float16 has no 1e-12
+    return x * ops.cast(ops.rsqrt(ops.maximum(length, UNIT_FLOOR)), x.dtype)

@@ -22,7 +22,7 @@ class Mix(keras.layers.Layer):
     """
 
     def __init__(self, config: MixConfig, towers: list[Tower], **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         self.config, self.towers = config, towers
         self.gate_bn = BatchNorm(config.batch_norm_decay, config.unbiased, name="gate_bn")
 

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from segsearch.training.config import MoEConfig
+from segsearch.training.aggregations import MoEConfig
+from segsearch.training.layers.rows import l2
 
 
 class MoE(keras.layers.Layer):
@@ -20,8 +21,7 @@ class MoE(keras.layers.Layer):
 
     def build(self, embedding_shape):
         width, experts, gates = embedding_shape[-1], self.config.mixtures, self.config.mixtures + 1
-        penalty = keras.regularizers.L2(self.config.l2 / 2) if self.config.l2 else None  # slim halves the sum
-        glorot = {"initializer": "glorot_uniform", "regularizer": penalty}
+        glorot = {"initializer": "glorot_uniform", "regularizer": l2(self.config.l2)}
         self.gates = self.add_weight(shape=(width, self.classes * gates), name="gates", **glorot)
         self.experts = self.add_weight(shape=(width, self.classes * experts), name="experts", **glorot)
         self.biases = self.add_weight(shape=(self.classes * experts,), initializer="zeros", name="biases")

@@ -13,6 +13,7 @@ from segsearch.training.layers.by_stream import ByStream, part_of_stream
 from segsearch.training.layers.descriptors import flatten, frame_sums, unit_clusters
 from segsearch.training.layers.frames import unit_length
 from segsearch.training.layers.rows import normal
+from segsearch.training.precision import computing_in
 
 SPREAD_FLOOR = 1e-6
 
@@ -53,5 +54,6 @@ def netfv(config: NetFVConfig, streams: tuple[Stream, ...], name: str = "netfv")
     vectors = []
     for number, stream in enumerate(streams):
         clusters = part_of_stream(config.clusters, config.stream_divisor, number)
-        vectors.append(FisherVector(clusters, config, name=stream.name))
+        with computing_in("float32"):  # moments over squared spreads leave float16's range
+            vectors.append(FisherVector(clusters, config, name=stream.name))
     return ByStream(config, streams, vectors, name=name)

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from segsearch.training.layers.he_logistic import HeLogistic
 from segsearch.training.layers.logistic import Logistic
 from segsearch.training.layers.logit_moe import LogitMoE
 
@@ -18,7 +17,7 @@ class Tower(keras.layers.Layer):
     """(B, W, F) frames to a dict of `scores` (B, C) and `embedding` (B, H)."""
 
     def __init__(self, aggregation: keras.layers.Layer, head: keras.layers.Layer, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)  # the aggregation alone may compute in half floats
         self.aggregation, self.head = aggregation, head
 
     def build(self, frames_shape):
@@ -28,13 +27,16 @@ class Tower(keras.layers.Layer):
         self.head.build((None, self.embedding_size))
 
     def call(self, frames, frame_mask):  # (B, W, F), (B, W); Keras hands `training` on to the layers that know it
-        embedding = self.aggregation(frames, frame_mask)
+        embedding = self._embed(frames, frame_mask)
         return {"scores": self.head(embedding), "embedding": embedding}
 
     def logits(self, frames, frame_mask, training=False):
         """The logits (B, C) that a mix mixes, and the embedding (B, H)."""
-        embedding = self.aggregation(frames, frame_mask)
+        embedding = self._embed(frames, frame_mask)
         return _logits(self.head, embedding, training), embedding
+
+    def _embed(self, frames, frame_mask):
+        return ops.cast(self.aggregation(frames, frame_mask), "float32")
 
     def take_classes(self, other: "Tower", ordinals: np.ndarray) -> None:
         """Becomes `other` restricted to these of its classes, in this order."""
@@ -46,8 +48,6 @@ class Tower(keras.layers.Layer):
 def _logits(head, embedding, training):
     match head:
         case Logistic():
-            return ops.matmul(embedding, head.kernel) + head.biases
-        case HeLogistic():
             return head.logits(embedding)
         case LogitMoE():
             return head.logits(embedding, training=training)

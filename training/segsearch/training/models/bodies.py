@@ -9,13 +9,16 @@ from segsearch.core.errors import ConfigError
 from segsearch.core.features import Stream
 from segsearch.training.aggregations import (
     Aggregation,
+    DBoFConfig,
+    FrameMeanConfig,
     GatedDBoFConfig,
     GRUConfig,
     Head,
-    HeLogisticConfig,
+    LogisticConfig,
     LogitMoEConfig,
     LSTMConfig,
     MixConfig,
+    MoEConfig,
     NetFVConfig,
     NetVLADConfig,
     NeXtVLADConfig,
@@ -23,12 +26,10 @@ from segsearch.training.aggregations import (
     SoftDBoFConfig,
     TowerConfig,
 )
-from segsearch.training.config import DBoFConfig, FrameMeanConfig, LogisticConfig, MoEConfig
 from segsearch.training.layers.dbof import DBoF
 from segsearch.training.layers.frame_mean import FrameMean
 from segsearch.training.layers.gated_dbof import gated_dbof
 from segsearch.training.layers.gru import GRU
-from segsearch.training.layers.he_logistic import HeLogistic
 from segsearch.training.layers.logistic import Logistic
 from segsearch.training.layers.logit_moe import LogitMoE
 from segsearch.training.layers.lstm import LSTM
@@ -40,6 +41,7 @@ from segsearch.training.layers.nextvlad import NeXtVLAD
 from segsearch.training.layers.probability_gating import ProbabilityGating
 from segsearch.training.layers.soft_dbof import soft_dbof
 from segsearch.training.layers.tower import Tower
+from segsearch.training.precision import computing_in
 
 
 def body_of(config: TowerConfig | MixConfig, streams: tuple[Stream, ...], classes: int) -> Tower | Mix:
@@ -51,7 +53,9 @@ def body_of(config: TowerConfig | MixConfig, streams: tuple[Stream, ...], classe
 
 
 def tower_of(config: TowerConfig, streams: tuple[Stream, ...], classes: int, name: str) -> Tower:
-    return Tower(aggregation_of(config.aggregation, streams), head_of(config.head, classes), name=name)
+    with computing_in("float32"):
+        head = head_of(config.head, classes)
+    return Tower(aggregation_of(config.aggregation, streams), head, name=name)
 
 
 def aggregation_of(config: Aggregation, streams: tuple[Stream, ...]) -> keras.layers.Layer:
@@ -85,8 +89,6 @@ def head_of(config: Head, classes: int) -> keras.layers.Layer:
             return MoE(config, classes, name="moe")
         case LogisticConfig():
             return Logistic(config, classes, name="logistic")
-        case HeLogisticConfig():
-            return HeLogistic(config, classes, name="he_logistic")
         case LogitMoEConfig():
             return LogitMoE(config, classes, name="logit_moe")
         case ProbabilityGatingConfig():

@@ -7,16 +7,8 @@ Time: 5 minutes, stage 1 and five folds, on a busy machine.
 Rated MAP@100k: 0.8721 with five folds pooled, 0.8973 as the mean of the folds (seed 0); see docs/runs.md.
 """
 
-from segsearch.training.config import (
-    AverageConfig,
-    DBoFConfig,
-    InputConfig,
-    LogisticConfig,
-    NetworkConfig,
-    RunConfig,
-    StageConfig,
-    stage_two,
-)
+from segsearch.training.aggregations import DBoFConfig, LogisticConfig
+from segsearch.training.config import AverageConfig, InputConfig, NetworkConfig, RunConfig, StageConfig, stage_two
 
 _STAGE1 = StageConfig(
     learning_rate=0.002,

@@ -25,8 +25,8 @@ def download(
     retries: Annotated[int, typer.Option(min=0, help="Further attempts a file, when the line or the md5 fails.")] = 5,
 ) -> None:
     """Fetch public shards, checked by their md5; what lies there whole already is not fetched again."""
-    from segsearch.training.download import Shard, Source, fetch_part
-    from segsearch.training.transfer import Transfer
+    from segsearch.training.download.transfer import Transfer
+    from segsearch.training.download.youtube8m import Shard, Source, fetch_part
 
     if dataset != "yt8m":
         raise ConfigError("DATASET", dataset, "yt8m")

@@ -28,8 +28,8 @@ from urllib.parse import urlsplit
 from segsearch.core.errors import ConfigError
 from segsearch.core.files import write_atomically
 from segsearch.core.progress import progress, say
+from segsearch.training.download.transfer import Transfer, md5_of, md5_of_file
 from segsearch.training.errors import DownloadDamaged, DownloadFailed, DownloadRefused
-from segsearch.training.transfer import Transfer, md5_of, md5_of_file
 
 MIRRORS = ("us", "eu", "asia")
 RECORD, LOCK = ".yt8m.jsonl", ".yt8m.lock"

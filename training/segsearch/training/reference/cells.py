@@ -1,6 +1,6 @@
 """TensorFlow 1's recurrent cells as Keras keeps them.
 
-Where it stands: part of `reference_layouts`. TensorFlow 1 has one matrix over [input, state] where Keras has a kernel
+Where it stands: part of `layouts`. TensorFlow 1 has one matrix over [input, state] where Keras has a kernel
 and a recurrent kernel; gates stand in another order.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segsearch.training.reference_variables import Variables, Weights
+from segsearch.training.reference.variables import Variables, Weights
 
 Cell = Callable[[Variables], Weights]  # a cell's variables -> kernel, recurrent_kernel and bias
 

@@ -1,7 +1,7 @@
 """Which of a reference's variables is which of ours, part by part: aggregations and heads.
 
 Each reader gives a config and weights by our paths below that part. Sizes are taken from the variables, whose shapes
-cannot lie; flags say only what shapes cannot. `reference_variables` names the systems.
+cannot lie; flags say only what shapes cannot. `variables` names the systems.
 """
 
 from typing import Any
@@ -13,22 +13,24 @@ from segsearch.core.features import FeatureSpec
 from segsearch.training.aggregations import (
     Aggregation,
     ContextGatingConfig,
+    DBoFConfig,
+    FrameMeanConfig,
     GatedDBoFConfig,
     GRUConfig,
     Head,
-    HeLogisticConfig,
     HiddenConfig,
+    LogisticConfig,
     LogitMoEConfig,
     LSTMConfig,
+    MoEConfig,
     NetFVConfig,
     NetVLADConfig,
     NeXtVLADConfig,
     ProbabilityGatingConfig,
     SoftDBoFConfig,
 )
-from segsearch.training.config import DBoFConfig, FrameMeanConfig, LogisticConfig, MoEConfig
-from segsearch.training.reference_cells import both_ways, gru_cell, lstm_cell, stacked
-from segsearch.training.reference_variables import Variables, Weights
+from segsearch.training.reference.cells import both_ways, gru_cell, lstm_cell, stacked
+from segsearch.training.reference.variables import Variables, Weights
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 BATCH_NORM_EPSILON = 1e-3
@@ -222,7 +224,7 @@ def _bag(
         "gating": None,
     }
     if "hidden1_weights" in variables:
-        fields["hidden"], parts = _hidden(variables)
+        fields["hidden"], parts = _hidden(variables, {"VLAD": "netvlad_relu", "FV": "fv_relu"}.get(kind, "dbof_relu"))
         weights |= parts
     if "gating_weights_2" in variables:
         fields["gating"] = ContextGatingConfig(form="batch_norm", remove_diagonal=bool(remove_diagonal))
@@ -238,12 +240,14 @@ def _max_pool(variables: Variables, weights: Weights, features: FeatureSpec) -> 
     return len(weights["hidden/kernel"]) > sums
 
 
-def _hidden(variables: Variables) -> tuple[HiddenConfig, Weights]:
+def _hidden(variables: Variables, relu: str) -> tuple[HiddenConfig, Weights]:
+    """relu: name of the flag that says whether it is cut off; with batch norm around, the variables say so too."""
     units = variables.shape("hidden1_weights")[1]
     weights = {"hidden/kernel": variables.take("hidden1_weights")}
-    if "hidden1_biases" in variables:
+    linear = "input_bn/gamma" in variables or not variables.flag(relu, True)
+    if "hidden1_biases" in variables and linear:
         return HiddenConfig(units=units), {**weights, "hidden/biases": variables.take("hidden1_biases")}
-    weights |= batch_norm(variables, "hidden1_bn", "hidden/batch_norm")
+    weights |= batch_norm(variables, "hidden1_bn", "hidden/batch_norm", biases="hidden1_biases")
     return HiddenConfig(units=units, form="batch_norm_relu6"), weights
 
 
@@ -286,7 +290,8 @@ def head_of(variables: Variables, logits: bool) -> tuple[Head, Weights, int]:
         }
         classes = len(weights["biases"])
         if system.startswith("linrongc"):
-            return HeLogisticConfig(l2=float(variables.flag("l2_penalty", 1e-8))), weights, classes
+            l2 = float(variables.flag("l2_penalty", 1e-8))
+            return LogisticConfig(l2=l2, bias_l2=l2, start="he"), weights, classes
         return LogisticConfig(l2=1e-8), weights, classes
     weights, classes, mixtures = _moe(variables)
     if system.startswith("linrongc"):
@@ -302,7 +307,7 @@ def head_of(variables: Variables, logits: bool) -> tuple[Head, Weights, int]:
         "kernel": variables.take("gating_prob_weights"),
         **batch_norm(variables, "gating_prob_bn", "batch_norm"),
     }
-    of_scores = variables.flag("moe_prob_gating_input", "prob") == "prob"
+    of_scores = len(gated["kernel"]) == classes and variables.flag("moe_prob_gating_input", "prob") == "prob"
     config = ProbabilityGatingConfig(
         head=head,
         input="scores" if of_scores else "embedding",

@@ -1,7 +1,7 @@
 """Trained networks of the public reference systems, read into ours.
 
 Where it stands: `segsearch import-checkpoint` reads a `Reference`, builds the network of `converted` and loads its
-weights; `reference_check` compares outputs. `reference_layouts` knows which variable is which. Imports no TensorFlow.
+weights; `check` compares outputs. `layouts` knows which variable is which. Imports no TensorFlow.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from typing import Any
 from segsearch.core.errors import CheckpointMismatch, ConfigError
 from segsearch.core.features import FeatureSpec
 from segsearch.training.aggregations import DistillationConfig, MixConfig, TowerConfig
-from segsearch.training.reference_layouts import AGGREGATIONS, batch_norm, head_of
-from segsearch.training.reference_variables import Reference, Variables, Weights
+from segsearch.training.config import NetworkConfig
+from segsearch.training.reference.layouts import AGGREGATIONS, batch_norm, head_of
+from segsearch.training.reference.variables import Reference, Variables, Weights
 
 __all__ = ["Converted", "Reference", "converted", "load_weights"]
 
@@ -21,13 +22,19 @@ __all__ = ["Converted", "Reference", "converted", "load_weights"]
 class Converted:
     """What a reference is among our networks."""
 
-    config: TowerConfig | MixConfig
+    body: TowerConfig | MixConfig
     features: FeatureSpec
     classes: int
-    # Of frames, as `NetworkConfig` names it. linrongc's own pipeline whitens backwards instead of it, with a table of
-    # eigenvalues that no checkpoint holds; recorded outputs of its networks are of unit frames like all others.
-    normalisation: str
     weights: Weights
+
+    @property
+    def config(self) -> NetworkConfig:
+        # linrongc's own pipeline whitens frames backwards instead, with a table of eigenvalues that no checkpoint
+        # holds; recorded outputs of its networks are of unit frames like all others.
+        normalisation = "l2"
+        if isinstance(self.body, MixConfig):
+            return NetworkConfig(normalisation=normalisation, mix=self.body)
+        return NetworkConfig(normalisation=normalisation, aggregation=self.body.aggregation, head=self.body.head)
 
 
 def converted(reference: Reference) -> Converted:
@@ -42,12 +49,12 @@ def converted(reference: Reference) -> Converted:
     else:
         config, weights, classes = _tower(variables, features)
     variables.check_all_taken()
-    return Converted(config, features, classes, "l2", weights)
+    return Converted(config, features, classes, weights)
 
 
 def load_weights(body: Any, weights: Weights, source: Path) -> None:
     """Sets every variable of a built tower or mix; CheckpointMismatch names the first that differs and both shapes."""
-    ours = {variable.path.partition("/")[2]: variable for variable in body.weights}
+    ours = {variable.path.partition(f"{body.name}/")[2]: variable for variable in body.weights}
     for path, variable in ours.items():
         shape = tuple(variable.shape)
         if path not in weights:
