@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from segsearch.core.bundle import Golden, Manifest, Metric, write_bundle
 from segsearch.core.features import FeatureSpec, dequantise
-from segsearch.core.segments import SEGMENT_FRAMES
+from segsearch.core.segments import cut_windows, segment_starts
 from segsearch.core.vocabulary import Entry, Vocabulary
 
 NAMES = ("Speech", "Dog bark", "Cat", "Guitar", "Rain", "Engine", "Applause", "Dog whistle")
@@ -98,10 +98,10 @@ class TinyModel:
 def tiny_manifest(model: TinyModel, vocabulary: Vocabulary, spec: FeatureSpec = SPEC, **changes: object) -> Manifest:
     """The manifest of a tiny model's bundle, golden segments included; `changes` replace fields."""
     random = np.random.default_rng(1)
-    windows = random.integers(0, 256, (3, SEGMENT_FRAMES + 2 * CONTEXT_FRAMES, spec.size), np.uint8)
-    counts = np.array([windows.shape[1], 5, 1], np.int32)
-    for row, count in enumerate(counts):
-        windows[row, count:] = 0
+    videos = [random.integers(0, 256, (count, spec.size), np.uint8) for count in (13, 2)]
+    cut = [cut_windows(frames, segment_starts(len(frames)), CONTEXT_FRAMES) for frames in videos]
+    scores = np.concatenate([model.plain(*windows)[0] for windows in cut])
+    golden = Golden(np.concatenate(videos), np.array([13, 2], np.int32), scores)
     manifest = Manifest(
         name="tiny",
         version=1,
@@ -110,7 +110,7 @@ def tiny_manifest(model: TinyModel, vocabulary: Vocabulary, spec: FeatureSpec = 
         vocabulary_digest=vocabulary.digest,
         class_count=len(vocabulary),
         embedding_size=spec.size,
-        golden=Golden(windows, counts, model.plain(windows, counts)[0]),
+        golden=golden,
         metrics=(Metric("MAP@100k", 0.5, "made up", "none"),),
         created_at="2026-01-01T00:00:00+00:00",
     )

@@ -16,8 +16,9 @@ from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.submission import ranked_classes, read_submission, write_submission
+from segsearch.training.aggregations import FrameMeanConfig, LogisticConfig
 from segsearch.training.checkpoint import Checkpoint
-from segsearch.training.config import FrameMeanConfig, LogisticConfig, NetworkConfig
+from segsearch.training.config import NetworkConfig
 from segsearch.training.models.network import Network
 
 

@@ -7,15 +7,17 @@ import onnx
 import pytest
 
 from segsearch.core.bundle import Bundle, Metric
-from segsearch.core.errors import CheckpointMismatch, ExportFailed
+from segsearch.core.errors import CheckpointMismatch, ConfigError, ExportFailed
 from segsearch.core.features import FeatureSpec
 from segsearch.core.segments import cut_windows, segment_starts
+from segsearch.core.videos import Video
 from segsearch.core.vocabulary import Entry, Vocabulary
 from segsearch.export.packing import pack
-from segsearch.export.parity import golden_windows, made_up_videos
+from segsearch.export.parity import golden_videos, made_up_videos
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
+from segsearch.training.aggregations import DBoFConfig, LogisticConfig, LSTMConfig, MixConfig, MoEConfig, TowerConfig
 from segsearch.training.checkpoint import Checkpoint
-from segsearch.training.config import DBoFConfig, LogisticConfig, MoEConfig, NetworkConfig
+from segsearch.training.config import NetworkConfig
 from segsearch.training.models.network import Network
 
 FEATURES = FeatureSpec.parse("rgb:12,audio:4")
@@ -59,6 +61,23 @@ def test_the_service_scores_a_whole_video_as_keras_scores_its_windows(tmp_path):
         np.testing.assert_allclose(scorer.score(frames).probabilities, expected, atol=1e-5)
 
 
+def test_exporting_again_makes_the_next_version_and_never_replaces_one_unasked(tmp_path):
+    checkpoint = checkpoint_of(tmp_path / "checkpoint")
+    assert [pack(checkpoint, tmp_path, "tiny", 0).directory.name for _ in range(2)] == ["1", "2"]
+    before = Bundle.open(tmp_path / "tiny/1").digest
+    with pytest.raises(ConfigError, match="version is 1"):
+        pack(checkpoint, tmp_path, "tiny", 1)
+    assert Bundle.open(tmp_path / "tiny/1").digest == before
+    assert pack(checkpoint, tmp_path, "tiny", 1, replace=True).directory.name == "1"
+
+
+def test_a_name_that_leads_elsewhere_is_refused_before_any_work(tmp_path):
+    checkpoint = checkpoint_of(tmp_path / "checkpoint")
+    with pytest.raises(ConfigError, match=r"name is '\.\./evil/x'"):
+        pack(checkpoint, tmp_path / "bundles", "../evil/x", 0)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint"]
+
+
 def test_the_manifest_carries_window_feature_space_and_metrics(tmp_path):
     manifest = Bundle.open(pack(checkpoint_of(tmp_path / "c"), tmp_path, "tiny", 4).directory).manifest
     assert (manifest.name, manifest.version, manifest.context_frames) == ("tiny", 4, 5)
@@ -71,7 +90,7 @@ def test_the_exported_model_uses_standard_operators_and_nothing_outside_its_file
     assert {entry.domain for entry in model.opset_import} == {""}
     assert not any(tensor.external_data for tensor in model.graph.initializer)
     shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
-    assert shapes == {"frames": ["batch", "window", FEATURES.size], "frame_count": ["batch"]}
+    assert shapes == {"frames": ["frame", FEATURES.size], "block_frames": ["block"], "windows": ["segment", 3]}
 
 
 def test_a_network_that_gives_nan_is_not_exported(tmp_path):
@@ -89,8 +108,60 @@ def test_weights_of_another_shape_name_the_first_variable_that_differs(tmp_path)
         checkpoint.build_network()
 
 
-def test_golden_windows_show_the_edges_of_videos():
-    videos = itertools.islice(made_up_videos(4), 5)
-    _, counts = golden_windows(videos, context=5, count=12)
-    assert len(set(counts.tolist())) > 1
-    assert counts.min() < 15
+def test_golden_videos_show_the_edges_of_videos():
+    lengths = [len(frames) for frames in golden_videos(made_up_videos(4), context=5)]
+    assert lengths == [2, 7, 28, 28, 28, 28]
+
+
+def packed_network(directory, config):
+    """A bundle of an untrained network."""
+    checkpoint = Checkpoint(
+        directory=directory / "c", run="other", network_config=config, features=FEATURES, vocabulary=VOCABULARY,
+        context_frames=5, stage="stage2", step=10,
+    )  # fmt: skip
+    checkpoint.write(Network(config, FEATURES, len(VOCABULARY)))
+    return pack(Checkpoint.load(directory / "c"), directory, "other", 1)
+
+
+def test_a_network_that_sees_frames_in_order_is_exported_as_a_graph_of_windows(tmp_path):
+    network = NetworkConfig(aggregation=LSTMConfig(cells=4, layers=1), head=LogisticConfig())
+    packed = packed_network(tmp_path, network)
+    assert [(graph.layout, graph.precision) for graph in packed.graphs] == [("windows", "float32")]
+    with OnnxScorer(Bundle.open(packed.directory)) as scorer:
+        assert scorer.score(np.zeros((23, FEATURES.size), np.uint8)).probabilities.shape == (5, len(VOCABULARY))
+
+
+def test_a_mix_of_towers_is_exported_as_a_graph_of_blocks_with_an_8_bit_model(tmp_path):
+    tower = TowerConfig(aggregation=DBoFConfig(clusters=16, hidden=8), head=LogisticConfig())
+    packed = packed_network(tmp_path, NetworkConfig(mix=MixConfig(towers=(tower, tower))))
+    assert [(graph.layout, graph.precision) for graph in packed.graphs] == [("blocks", "float32"), ("blocks", "int8")]
+    assert packed.graphs[1].difference > 1e-6
+
+
+def test_a_bag_of_frames_has_an_8_bit_model_beside_the_float_one(tmp_path):
+    packed = pack(checkpoint_of(tmp_path / "c"), tmp_path, "tiny", 1)
+    full, small = packed.graphs
+    assert (full.file, small.file) == ("model.onnx", "model.int8.onnx")
+    assert full.difference < 1e-5 < small.difference < 0.05
+    with OnnxScorer(Bundle.open(packed.directory), precision="int8") as scorer:
+        assert scorer.precision == "int8"
+
+
+def test_the_embedding_is_made_smaller_on_demand(tmp_path):
+    made_up = itertools.islice(made_up_videos(FEATURES.size, seed=4), 5)
+    videos = [Video(f"v{number}", None, frames=frames) for number, frames in enumerate(made_up)]
+    packed = pack(checkpoint_of(tmp_path / "c"), tmp_path, "tiny", 1, videos, embedding_size=3)
+    with OnnxScorer(Bundle.open(packed.directory)) as scorer:
+        assert scorer.score(videos[0].frames).embeddings.shape == (20, 3)
+
+
+def test_a_smaller_embedding_needs_videos(tmp_path):
+    with pytest.raises(ConfigError, match="embedding size is 3"):
+        pack(checkpoint_of(tmp_path / "c"), tmp_path, "tiny", 1, embedding_size=3)
+
+
+def test_tritons_config_names_what_goes_in_and_out(tmp_path):
+    text = (pack(checkpoint_of(tmp_path / "c"), tmp_path, "tiny", 1).directory.parent / "config.pbtxt").read_text()
+    assert 'platform: "onnxruntime_onnx"' in text
+    assert 'input { name: "windows" data_type: TYPE_INT32 dims: [ -1, 3 ] }' in text
+    assert 'output { name: "codes" data_type: TYPE_UINT16 dims: [ -1, 3 ] }' in text

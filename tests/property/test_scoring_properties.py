@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from segsearch.core.segments import cut_windows, segment_starts
 from segsearch.service.library import best_classes
 from segsearch.service.scoring.micro_batches import micro_batches
+from segsearch.service.scoring.model import open_model
 from tests.tiny_model import CONTEXT_FRAMES, SPEC
 
 videos_of_any_length = st.lists(
@@ -18,10 +19,11 @@ probability_rows = arrays(np.float32, (3, 6), elements=st.sampled_from([0.0, 1e-
 
 @settings(deadline=None, max_examples=30)
 @given(videos_of_any_length)
-def test_batched_scores_equal_single_ones(scorer, videos):
-    context, run = scorer.bundle.manifest.context_frames, scorer._run
-    batched = np.concatenate([run(batch)[0] for batch in micro_batches(videos, context, 8)])
-    single = np.concatenate([run(batch)[0] for batch in micro_batches(videos, context, 1)])
+def test_batched_scores_equal_single_ones(tiny_bundle, videos):
+    model = open_model(tiny_bundle, tiny_bundle.graph(), "cpu")
+    batched, single = (
+        np.concatenate([model.scores(batch)[0] for batch in model.batches(videos, size, size)]) for size in (8, 1)
+    )
     np.testing.assert_allclose(batched, single, atol=1e-5)
 
 

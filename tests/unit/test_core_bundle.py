@@ -1,12 +1,13 @@
 """A bundle opens only whole, plain and agreeing with its manifest."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from segsearch.core.bundle import Bundle, Golden, Manifest, write_bundle
-from segsearch.core.errors import BundleRefused
+from segsearch.core.bundle import Bundle, Golden, Graph, Manifest, free_version, write_bundle
+from segsearch.core.errors import BundleRefused, ConfigError
 from segsearch.core.features import FeatureSpec
 from segsearch.core.vocabulary import Entry, Vocabulary
 
@@ -14,7 +15,7 @@ VOCABULARY = Vocabulary([Entry(3, "Cat"), Entry(9, "Dog")])
 
 
 def manifest(version=1, **changes):
-    golden = Golden(np.ones((2, 15, 4), np.uint8), np.array([15, 8], np.int32), np.full((2, 2), 0.25, np.float32))
+    golden = Golden(np.ones((9, 4), np.uint8), np.array([6, 3], np.int32), np.full((3, 2), 0.25, np.float32))
     facts = {
         "name": "tiny", "version": version, "features": FeatureSpec.parse("audio:4"), "context_frames": 5,
         "vocabulary_digest": VOCABULARY.digest, "class_count": 2, "embedding_size": 4, "golden": golden,
@@ -32,7 +33,7 @@ def test_a_bundle_opens_as_it_was_written(directory):
     assert bundle.model_path.read_bytes() == b"onnx bytes"
     assert bundle.vocabulary.digest == VOCABULARY.digest
     assert bundle.manifest.features.space == "youtube8m/audio4/-2..2"
-    np.testing.assert_array_equal(bundle.manifest.golden.frame_counts, [15, 8])
+    np.testing.assert_array_equal(bundle.manifest.golden.lengths, [6, 3])
 
 
 @pytest.mark.usefixtures("directory")
@@ -41,10 +42,33 @@ def test_the_name_directory_opens_its_highest_version(tmp_path):
     assert Bundle.open(tmp_path / "tiny").manifest.version == 10
 
 
-def test_writing_a_version_again_replaces_it_whole(directory, tmp_path):
-    write_bundle(tmp_path, manifest(), VOCABULARY, b"again")
+def test_a_version_that_is_there_is_left_alone(directory, tmp_path):
+    with pytest.raises(ConfigError, match=r"version is 1, wanted one that is not in .*tiny yet, or --force"):
+        write_bundle(tmp_path, manifest(), VOCABULARY, b"again")
+    assert Bundle.open(directory).model_path.read_bytes() == b"onnx bytes"
+
+
+def test_replacing_a_version_replaces_it_whole(directory, tmp_path):
+    write_bundle(tmp_path, manifest(), VOCABULARY, b"again", replace=True)
     assert Bundle.open(directory).model_path.read_bytes() == b"again"
     assert sorted(entry.name for entry in directory.parent.iterdir()) == ["1"]
+
+
+@pytest.mark.usefixtures("directory")
+def test_the_next_free_version_is_above_every_one_there_is(tmp_path):
+    (tmp_path / "tiny/7").mkdir()
+    assert (free_version(tmp_path, "tiny"), free_version(tmp_path, "other"), free_version(tmp_path, "tiny", 3)) == (
+        8, 1, 3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["../evil/x", "/evil", ".hidden", "a/b", "", "a b", "..", "x" * 129, "a\n"])
+def test_a_name_that_is_no_plain_directory_name_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match="name is"):
+        write_bundle(tmp_path / "out", manifest(name=name), VOCABULARY, b"")
+    with pytest.raises(ConfigError, match="name is"):
+        free_version(tmp_path / "out", name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def flip_model(directory):
@@ -67,6 +91,22 @@ def add_file(directory):
 def cut_manifest(directory):
     text = (directory / "manifest.json").read_text()
     (directory / "manifest.json").write_text(text[: len(text) // 2])
+
+
+def edit_golden(**changes):
+    def edit(directory):
+        golden = json.loads((directory / "manifest.json").read_text())["golden"]
+        edit_manifest(golden={**golden, **changes})(directory)
+
+    return edit
+
+
+def graph(difference):
+    return edit_manifest(graphs=[dataclasses.asdict(Graph(difference=difference))])
+
+
+def fill_manifest(text):
+    return lambda directory: (directory / "manifest.json").write_text(text)
 
 
 def edit_manifest(**changes):
@@ -92,6 +132,30 @@ def edit_manifest(**changes):
         (edit_manifest(golden={}), "manifest is not usable"),
         (edit_manifest(features={"streams": "audio"}), "manifest is not usable"),
         (edit_manifest(files={}), "files in manifest.json"),
+        (edit_manifest(features={"streams": 5, "extractor": "x", "low": -2, "high": 2}), "manifest is not usable"),
+        (edit_manifest(features=5), "manifest is not usable"),
+        (edit_manifest(version=float("inf")), "manifest is not usable"),
+        (edit_manifest(version=-1), "version is -1"),
+        (edit_manifest(name="../x"), "name is '../x'"),
+        (edit_manifest(window={"segment_frames": 5, "context_frames": 10**9}), "context_frames is 1000000000"),
+        (edit_manifest(window={"segment_frames": 5, "context_frames": -1}), "context_frames is -1"),
+        (fill_manifest("[" * 100_000), "manifest.json is not JSON"),
+        (edit_golden(tolerance=float("nan")), "tolerance is nan, wanted 0 to 0.01"),
+        (edit_golden(tolerance=-1e-4), "tolerance is -0.0001"),
+        (edit_golden(tolerance=0.011), "tolerance is 0.011"),
+        (edit_golden(tolerance="much"), "manifest is not usable"),
+        (edit_golden(lengths={"dtype": "float32", "shape": [1], "base64": "AAAQQQ=="}), "golden lengths are float32"),
+        (graph(0.011), "difference of model.onnx is 0.011, wanted 0 to 0.01"),
+        (graph(float("nan")), "difference of model.onnx is nan"),
+        (
+            edit_manifest(
+                graphs=[
+                    dataclasses.asdict(Graph()),
+                    dataclasses.asdict(Graph("model.int8.onnx", "windows", "int8", 0.11)),
+                ]
+            ),
+            "difference of model.int8.onnx is 0.11, wanted 0 to 0.1",
+        ),
     ],
 )
 def test_a_damaged_bundle_is_refused_with_the_reason(directory, damage, reason):
@@ -103,3 +167,9 @@ def test_a_damaged_bundle_is_refused_with_the_reason(directory, damage, reason):
 def test_a_directory_without_a_manifest_is_refused(tmp_path):
     with pytest.raises(BundleRefused, match=r"no manifest\.json"):
         Bundle.open(tmp_path)
+
+
+def test_a_model_that_has_a_second_name_on_disk_is_refused(directory, tmp_path):
+    (tmp_path / "elsewhere").hardlink_to(directory / "model.onnx")
+    with pytest.raises(BundleRefused, match="not a plain file of its own"):
+        Bundle.open(directory)

@@ -188,3 +188,9 @@ def test_endlessly_nested_graphs_are_refused(tmp_path):
     for _ in range(40):  # graph.node.attribute.g
         graph = wrapped(1, wrapped(5, wrapped(6, graph)))
     assert "nested deeper" in refusal(bundle_of(tmp_path, wrapped(7, graph)))
+
+
+def test_a_model_of_very_many_operators_is_refused(tmp_path):
+    proto = MODEL.onnx()
+    proto.graph.node.extend(helper.make_node("Identity", ["frames"], [f"copy_{number}"]) for number in range(20_000))
+    assert "operators, wanted at most 20000" in refusal(bundle_of(tmp_path, proto))

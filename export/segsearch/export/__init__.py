@@ -1,5 +1,6 @@
 """Turns a checkpoint into a model bundle that the service can trust.
 
-`serving_graph` makes the function to be served, `onnx_model` converts it, `parity` holds the two against each other,
-`packing` puts the bundle together. Stands on core and training.
+`networks` reads a network's steps; `folding` and `quantisation` make them cheaper; `block_graph` writes them as ONNX.
+Networks that see frames in order go through `serving_graph` and `onnx_model` instead. `parity` holds what comes out
+against the network, `packing` puts the bundle together. Stands on core and training.
 """

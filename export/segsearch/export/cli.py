@@ -16,10 +16,14 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Directory of a trained checkpoint, e.g. RUN/final.")],
     out: Annotated[Path, typer.Option(help="Where bundles lie; the new one becomes OUT/NAME/VERSION.")],
     name: Annotated[str, typer.Option(help="Name of the bundle; the checkpoint's run by default.")] = "",
-    version: Annotated[int, typer.Option(min=1, help="Version number of the bundle.")] = 1,
+    version: Annotated[int, typer.Option(help="Version number of the bundle; 0 takes the next free one.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a version that is there already.")] = False,
     data: Annotated[
         list[str] | None, typer.Option(help="Shards whose first videos become golden segments; made up without.")
     ] = None,
+    embedding_size: Annotated[
+        int, typer.Option(help="Numbers in an embedding, by PCA over the first videos of --data; 0 keeps all.")
+    ] = 0,
 ) -> None:
     """Turn a checkpoint into a verified model bundle (ONNX, manifest, vocabulary)."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -33,10 +37,11 @@ def export(
     loaded = Checkpoint.load(checkpoint)
     videos = read_videos(matching_files(data), loaded.features) if data else ()
     say(f"exporting {checkpoint}")
-    packed = pack(loaded, out, name or loaded.run, version, videos)
+    packed = pack(loaded, out, name or loaded.run, version, videos, embedding_size, replace=force)
     emit(
         bundle=str(packed.directory),
         model_bytes=packed.model_bytes,
         classes=len(loaded.vocabulary),
         max_abs_difference=packed.differences,
+        graphs={graph.file: {"layout": graph.layout, "difference": graph.difference} for graph in packed.graphs},
     )

@@ -1,5 +1,6 @@
-"""Puts a bundle together: serving graph, ONNX, golden segments, parity, manifest."""
+"""Puts a bundle together: graphs, golden videos, parity, manifest."""
 
+import dataclasses
 import datetime
 import itertools
 from collections.abc import Iterable
@@ -9,42 +10,127 @@ from typing import Any
 
 import numpy as np
 
-from segsearch.core.bundle import Golden, Manifest, write_bundle
+from segsearch.core.bundle import (
+    INT8_DIFFERENCE_LIMIT,
+    INT8_MODEL,
+    Golden,
+    Graph,
+    Manifest,
+    free_version,
+    write_bundle,
+)
+from segsearch.core.errors import ConfigError
+from segsearch.core.files import write_atomically
+from segsearch.core.progress import say
 from segsearch.core.videos import Video
+from segsearch.export.block_graph import block_graph
+from segsearch.export.calibration import calibrated, with_smaller_embedding
+from segsearch.export.line import Line
+from segsearch.export.networks import line_of
 from segsearch.export.onnx_model import convert
-from segsearch.export.parity import check_parity, golden_windows, made_up_videos
+from segsearch.export.parity import (
+    check_parity,
+    differences,
+    golden_videos,
+    made_up_videos,
+    model_outputs,
+    network_outputs,
+)
 from segsearch.export.serving_graph import segment_graph
+from segsearch.export.triton import TRITON_CONFIG, triton_config
 from segsearch.training.checkpoint import Checkpoint
 
-GOLDEN_COUNT = 6
+CALIBRATION_VIDEOS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Where the bundle lies and how far it is from the network it came from."""
+    """Where the bundle lies and how far its models are from the network they came from."""
 
     directory: Path
     model_bytes: int
-    differences: dict[str, float]  # largest absolute difference per output
+    differences: dict[str, float]  # of model.onnx: largest absolute difference per output
+    graphs: tuple[Graph, ...]
 
 
-def pack(checkpoint: Checkpoint, root: Path, name: str, version: int, videos: Iterable[Video] = ()) -> Packed:
-    """Exports a checkpoint as `<root>/<name>/<version>`, its golden segments taken from `videos` where there are any.
+def pack(
+    checkpoint: Checkpoint,
+    root: Path,
+    name: str,
+    version: int,
+    videos: Iterable[Video] = (),
+    embedding_size: int = 0,
+    *,
+    replace: bool = False,
+) -> Packed:
+    """Exports a checkpoint as `<root>/<name>/<version>`.
 
-    Nothing is written unless ONNX Runtime reproduces the network's scores on the golden segments (ExportFailed).
+    version: 0 takes the next free one; raises ConfigError for one that is there already, unless `replace`.
+    videos: the first few become golden videos, and calibrate the 8-bit model; without any, golden videos are made up.
+    embedding_size: the embedding's main directions among these videos that are given out; 0 gives it out whole.
+
+    A network that pools frames becomes a graph of blocks, with a variant in 8-bit integers where one is near enough;
+    any other a graph of windows. Nothing is written unless ONNX Runtime reproduces the network's scores (ExportFailed).
     """
-    network = checkpoint.build_network()
-    frame_size = checkpoint.features.size
-    model = convert(segment_graph(network, frame_size))
-    chosen = itertools.chain(videos, made_up_videos(frame_size))
-    windows, frame_counts = golden_windows(chosen, checkpoint.context_frames, GOLDEN_COUNT)
-    differences = check_parity(model, network, windows, frame_counts)
-    answer = network(windows, frame_counts, training=False)
-    manifest = _manifest(checkpoint, name, version, Golden(windows, frame_counts, np.asarray(answer["scores"])), answer)
-    return Packed(write_bundle(root, manifest, checkpoint.vocabulary, model), len(model), differences)
+    if embedding_size < 0:
+        raise ConfigError("embedding size", embedding_size, "1 or more, or 0 for the whole embedding")
+    free = free_version(root, name, 0 if replace else version)  # now, as what follows takes long
+    network, context, size = checkpoint.build_network(), checkpoint.context_frames, checkpoint.features.size
+    real = [video.frames for video in itertools.islice(videos, CALIBRATION_VIDEOS)]
+    chosen = golden_videos(itertools.chain(real, made_up_videos(size)), context)
+    line = _line(network, size, context, real, embedding_size)
+    wanted = network_outputs(network, chosen, context)
+    if embedding_size and line is not None:
+        smaller = line.projection[-1]
+        wanted["embedding"] = wanted["embedding"] @ smaller.weights + smaller.biases
+
+    graph, model = _full_model(network, size, line)
+    found = differences(model_outputs(model, graph.layout, chosen, context), wanted)
+    check_parity(found)
+    graphs, variants = [dataclasses.replace(graph, difference=found["scores"])], {}
+    if (integers := _int8_model(line, real)) is not None:
+        difference = differences(model_outputs(integers, "blocks", chosen, context), wanted)["scores"]
+        if difference <= INT8_DIFFERENCE_LIMIT:
+            graphs.append(Graph(INT8_MODEL, "blocks", "int8", difference))
+            variants[INT8_MODEL] = integers
+        else:
+            say(f"no int8 model: a probability differs by {difference:.3f}, wanted at most {INT8_DIFFERENCE_LIMIT}")
+
+    golden = Golden(np.concatenate(chosen), np.array([len(frames) for frames in chosen], np.int32), wanted["scores"])
+    manifest = _manifest(checkpoint, name, version or free, golden, graphs, wanted["embedding"].shape[1])
+    directory = write_bundle(root, manifest, checkpoint.vocabulary, model, variants, replace=replace)
+    write_atomically(directory.parent / TRITON_CONFIG, triton_config(manifest))
+    return Packed(directory, len(model), found, tuple(graphs))
 
 
-def _manifest(checkpoint: Checkpoint, name: str, version: int, golden: Golden, answer: Any) -> Manifest:
+def _line(network: Any, frame_size: int, context: int, videos: list[np.ndarray], embedding_size: int) -> Line | None:
+    line = line_of(network, frame_size, context)
+    if not embedding_size:
+        return line
+    if line is None or not videos:
+        raise ConfigError(
+            "embedding size", embedding_size, "0 without videos, or for a network that is no line of steps"
+        )
+    return with_smaller_embedding(line.folded(), videos, embedding_size)
+
+
+def _full_model(network: Any, frame_size: int, line: Line | None) -> tuple[Graph, bytes]:
+    """The float32 model: of blocks for a network that is one line of steps, else of windows."""
+    if line is None:
+        return Graph(layout="windows"), convert(segment_graph(network, frame_size))
+    return Graph(layout="blocks"), block_graph(line.folded()).SerializeToString()
+
+
+def _int8_model(line: Line | None, videos: list[np.ndarray]) -> bytes | None:
+    if line is None:
+        return None
+    integers = (calibrated(line.folded(), videos) if videos else line).quantised()
+    return None if integers is None else bytes(block_graph(integers).SerializeToString())
+
+
+def _manifest(
+    checkpoint: Checkpoint, name: str, version: int, golden: Golden, graphs: list[Graph], embedding_size: int
+) -> Manifest:
     return Manifest(
         name=name,
         version=version,
@@ -52,8 +138,9 @@ def _manifest(checkpoint: Checkpoint, name: str, version: int, golden: Golden, a
         context_frames=checkpoint.context_frames,
         vocabulary_digest=checkpoint.vocabulary.digest,
         class_count=len(checkpoint.vocabulary),
-        embedding_size=int(answer["embedding"].shape[1]),
+        embedding_size=int(embedding_size),
         golden=golden,
+        graphs=tuple(graphs),
         training=checkpoint.training,
         metrics=tuple(checkpoint.metrics),
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

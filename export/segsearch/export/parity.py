@@ -1,65 +1,78 @@
-"""Whether the exported model says what the network says.
+"""Whether an exported model says what the network says.
 
-G golden windows, W frames of a window, F codes a frame, C classes, H embedding size.
+V golden videos, S segments of all of them, F codes a frame, C classes, H embedding size.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from segsearch.core.blocks import Piece, lay_out, reach
+from segsearch.core.bundle import Layout
 from segsearch.core.errors import ExportFailed
-from segsearch.core.segments import SEGMENT_FRAMES, cut_windows, segment_starts
-from segsearch.core.videos import Video
-from segsearch.export.serving_graph import INPUTS, OUTPUTS
+from segsearch.core.segments import SEGMENT_FRAMES, cut_windows, segment_count, segment_starts
+from segsearch.export import pooling, serving_graph
 
-TOLERANCE = 1e-4  # of a probability, Keras against ONNX Runtime
+TOLERANCE = 1e-4  # of a probability, Keras against ONNX Runtime in float32
+OUTPUTS = ("scores", "embedding")
+_SHORT = (2, SEGMENT_FRAMES + 2)  # frames: a segment that is not whole, alone and behind a whole one
+_LONG_COUNT = 4
 
 
-def golden_windows(videos: Iterable[Video], context: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """A few windows to remember a model by: (G, W, F) uint8 with frame counts (G,) int32.
+def golden_videos(videos: Iterable[np.ndarray], context: int) -> list[np.ndarray]:
+    """A few short videos (T, F) uint8 to remember a model by, cut from the beginnings of `videos`.
 
-    From each video its first window (which lacks context before), one from its middle, and its last (which lacks
-    context behind, and may hold a segment of 1 to 4 frames), until there are `count`.
+    Two are shorter than a window; the others, where the videos reach so far, hold segments with all their context, with
+    a part of it before and behind, and a last segment of three frames.
     """
-    windows, counts = [], []
-    for video in videos:
-        starts = segment_starts(len(video.frames))
-        chosen = starts[sorted({0, len(starts) // 2, len(starts) - 1})]
-        some_windows, some_counts = cut_windows(video.frames, chosen, context)
-        windows += list(some_windows)
-        counts += list(some_counts)
-        if len(windows) >= count:
-            break
-    return np.stack(windows[:count]), np.array(counts[:count], np.int32)
+    long = SEGMENT_FRAMES * (2 * reach(context) + 3) + 3
+    lengths = [*_SHORT, *[long] * _LONG_COUNT]
+    return [frames[:length] for frames, length in zip(islice(videos, len(lengths)), lengths, strict=True)]
 
 
-def made_up_videos(frame_size: int, seed: int = 0) -> Iterator[Video]:
-    """Endless videos of random codes, for a model that is exported without data at hand."""
+def made_up_videos(frame_size: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Endless videos (T, F) of random codes, for a model that is exported without data at hand."""
     random = np.random.default_rng(seed)
-    number = 0
     while True:
-        frames = random.integers(0, 256, (int(random.integers(1, 8 * SEGMENT_FRAMES)), frame_size), np.uint8)
-        yield Video(f"made-up-{number}", None, frames=frames)
-        number += 1
+        yield random.integers(0, 256, (20 * SEGMENT_FRAMES, frame_size), np.uint8)
 
 
-def check_parity(model: bytes, network: Any, windows: np.ndarray, frame_counts: np.ndarray) -> dict[str, float]:
-    """Largest absolute difference per output between network and ONNX model on (G, W, F) windows.
+def network_outputs(network: Any, videos: list[np.ndarray], context: int) -> dict[str, np.ndarray]:
+    """What the network itself gives for all segments of the videos: `scores` (S, C) and `embedding` (S, H)."""
+    windows, counts = _windows(videos, context)
+    answer = network(windows, counts, training=False)
+    return {name: np.asarray(answer[name]) for name in OUTPUTS}
 
-    Raises ExportFailed if a probability differs by more than TOLERANCE, or an output is not finite. Embeddings are
-    compared relative to their own size, as nothing bounds them.
-    """
+
+def model_outputs(model: bytes, layout: Layout, videos: list[np.ndarray], context: int) -> dict[str, np.ndarray]:
+    """What ONNX Runtime makes of the model: as `network_outputs`."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    found = session.run(list(OUTPUTS), dict(zip(INPUTS, (windows, frame_counts), strict=True)))
-    answer = network(windows, frame_counts, training=False)
-    wanted = {name: np.asarray(answer[name]) for name in OUTPUTS}
-    differences = {
-        name: float(np.abs(array - wanted[name]).max() / max(1.0, np.abs(wanted[name]).max()))
-        for name, array in zip(OUTPUTS, found, strict=True)
+    if layout == "windows":
+        feed = dict(zip(serving_graph.INPUTS, _windows(videos, context), strict=True))
+    else:
+        batch = lay_out([Piece(frames, 0, segment_count(len(frames))) for frames in videos], context)
+        feed = dict(zip(pooling.INPUTS, batch, strict=True))
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), feed), strict=True))
+
+
+def differences(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:
+    """Largest absolute difference per output; of embeddings relative to their size, as nothing bounds them."""
+    return {
+        name: float(np.abs(found[name] - wanted[name]).max() / max(1.0, np.abs(wanted[name]).max())) for name in OUTPUTS
     }
-    for name, difference in differences.items():
-        if not difference <= TOLERANCE:  # so that NaN fails too
-            raise ExportFailed(f"{name} of the exported model differ by {difference}, wanted at most {TOLERANCE}")
-    return differences
+
+
+def check_parity(found: dict[str, float], tolerance: float = TOLERANCE) -> None:
+    """Raises ExportFailed if an output differs by more than the tolerance, or is not finite."""
+    for name, difference in found.items():
+        if not difference <= tolerance:  # so that NaN fails too
+            raise ExportFailed(f"{name} of the exported model differ by {difference}, wanted at most {tolerance}")
+
+
+def _windows(videos: list[np.ndarray], context: int) -> tuple[np.ndarray, np.ndarray]:
+    cut = [cut_windows(frames, segment_starts(len(frames)), context) for frames in videos]
+    windows, counts = zip(*cut, strict=True)
+    return np.concatenate(windows), np.concatenate(counts)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from segsearch.core.cli import emit
+from segsearch.core.errors import ConfigError
 from segsearch.service.settings import BODY_LIMIT_BYTES, FRAME_LIMIT, Settings
 
 
@@ -15,6 +16,13 @@ class OnError(StrEnum):
 
     stop = "stop"
     skip = "skip"
+
+
+class Precision(StrEnum):
+    """Which of the bundle's models runs."""
+
+    float32 = "float32"
+    int8 = "int8"
 
 
 class Provider(StrEnum):
@@ -36,19 +44,27 @@ ThreadsOption = Annotated[
 ProviderOption = Annotated[
     Provider, typer.Option(envvar="SEGSEARCH_PROVIDER", help="auto takes CUDA where a driver loads.")
 ]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(envvar="SEGSEARCH_PRECISION", help="int8 is faster, and as exact as the bundle's manifest says."),
+]
 FrameLimitOption = Annotated[
-    int, typer.Option(min=1, envvar="SEGSEARCH_FRAME_LIMIT", help="Longest video to score, in frames.")
+    int, typer.Option(envvar="SEGSEARCH_FRAME_LIMIT", help="Longest video to score, in frames.")
 ]
 LabelsOption = Annotated[
     Path | None, typer.Option("--labels", help="Only the classes in this CSV, as segment_label_ids.csv.")
 ]
+KEEP_HELP = (
+    "Segments kept for each tag, 1 to 1,000,000. No answer is longer than 100,000: what is kept beyond that moves up "
+    "where segments are deleted later."
+)
 
 
 def reindex(
     bundle: BundleOption,
     data: Annotated[list[str], typer.Option(help="Glob of TFRecord shards; may be given more than once.")],
     index: IndexOption,
-    keep: Annotated[int, typer.Option(help="Segments kept for each tag.")] = 100_000,
+    keep: Annotated[int, typer.Option(help=KEEP_HELP)] = 100_000,
     on_error: Annotated[OnError, typer.Option(help="What to do at a record that cannot be read.")] = OnError.stop,
     features: Annotated[
         str, typer.Option(help="Streams where records name them otherwise, as audio=audio_embedding:128.")
@@ -57,6 +73,7 @@ def reindex(
     batch: BatchOption = 32,
     threads: ThreadsOption = 0,
     provider: ProviderOption = Provider.auto,
+    precision: PrecisionOption = Precision.float32,
 ) -> None:
     """Score every segment of a library and publish a new index generation."""
     from dataclasses import replace
@@ -72,7 +89,7 @@ def reindex(
     spec = opened.manifest.features
     if features:
         spec = replace(spec, streams=FeatureSpec.parse(features).streams)
-    with OnnxScorer(opened, batch=batch, threads=threads, provider=provider.value) as scorer:
+    with OnnxScorer(opened, batch=batch, threads=threads, provider=provider.value, precision=precision.value) as scorer:
         done = run(
             scorer, files, IndexDirectory(index),
             keep=keep, spec=spec, frame_limit=frame_limit, skip_bad=on_error is OnError.skip,
@@ -81,7 +98,8 @@ def reindex(
     manifest = done.manifest
     emit(
         generation=manifest.number, videos=manifest.video_count, segments=manifest.segment_count,
-        classes=manifest.class_count, skipped=manifest.skipped.count, seconds=round(done.seconds, 3),
+        classes=manifest.class_count, skipped=manifest.skipped.count, broken_files=manifest.skipped.broken_files,
+        unread_bytes=manifest.skipped.unread_bytes, seconds=round(done.seconds, 3),
         segments_per_s=round(done.segments_per_s, 1), provider=running, index=str(index),
     )  # fmt: skip
 
@@ -89,17 +107,19 @@ def reindex(
 def submit(
     index: IndexOption,
     out: Annotated[Path, typer.Option(help="The CSV to write.")],
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Segments of a class, at most.")] = 100_000,
+    limit: Annotated[int, typer.Option(help="Segments of a class, at most; 1 to 100,000.")] = 100_000,
     labels: LabelsOption = None,
 ) -> None:
     """Write Kaggle's submission CSV (Class,Segments) from the published generation."""
     from segsearch.core.vocabulary import read_segment_labels
+    from segsearch.service.index.format import POSTINGS_CAP
     from segsearch.service.index.index_directory import IndexDirectory
     from segsearch.service.submission import ranked_classes, write_submission
 
+    ConfigError.check_range("limit", limit, 1, POSTINGS_CAP)
     generation = IndexDirectory(index).open_current()
     generation.verify()
-    chosen = read_segment_labels(labels) if labels else None
+    chosen = read_segment_labels(labels, generation.vocabulary) if labels else None
     classes = write_submission(out, ranked_classes(generation, limit, chosen))
     emit(generation=generation.number, classes=classes, limit=limit, out=str(out))
 
@@ -110,7 +130,7 @@ def evaluate(
         Path | None, typer.Option("--index", envvar="SEGSEARCH_INDEX", help="Index directory to judge.")
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Submission CSV to judge instead.")] = None,
-    k: Annotated[int, typer.Option(min=1, max=100_000, help="Where each list is cut.")] = 100_000,
+    k: Annotated[int, typer.Option(help="Where each list is cut, 1 to 100,000.")] = 100_000,
     labels: LabelsOption = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="One JSON line for each class, too.")] = False,
 ) -> None:
@@ -118,19 +138,22 @@ def evaluate(
     from segsearch.core.files import matching_files
     from segsearch.core.vocabulary import read_segment_labels
     from segsearch.service.evaluation import evaluate_generation, evaluate_submission, read_ratings, report
+    from segsearch.service.index.format import POSTINGS_CAP
     from segsearch.service.index.index_directory import IndexDirectory
     from segsearch.service.submission import read_submission
 
     if csv is None and index is None:
         raise typer.BadParameter("give --index or --csv")
+    ConfigError.check_range("k", k, 1, POSTINGS_CAP)
     files = matching_files(data)
-    chosen = read_segment_labels(labels) if labels else None
     if csv is not None:
+        chosen = read_segment_labels(labels) if labels else None  # a class that the CSV lacks counts 0
         found = evaluate_submission(read_submission(csv), read_ratings(files), k, chosen)
     else:
         assert index is not None
         generation = IndexDirectory(index).open_current()
         generation.verify()
+        chosen = read_segment_labels(labels, generation.vocabulary) if labels else None
         found = evaluate_generation(generation, read_ratings(files), k, chosen)
     report(found, files[0], per_class=per_class)
 
@@ -150,6 +173,7 @@ def serve(
     batch: BatchOption = 32,
     threads: ThreadsOption = 0,
     provider: ProviderOption = Provider.auto,
+    precision: PrecisionOption = Precision.float32,
 ) -> None:
     """Answer searches and score uploads over HTTP."""
     from segsearch.core.bundle import Bundle
@@ -170,5 +194,7 @@ def serve(
         raise NoGeneration(index)  # an empty index may fill later; a wrong path never will
     if not settings.is_loopback:
         say(f"listening on {host}: whoever reaches this address can search and score")
-    with OnnxScorer(Bundle.open(bundle), batch=batch, threads=threads, provider=provider.value) as scorer:
+    with OnnxScorer(
+        Bundle.open(bundle), batch=batch, threads=threads, provider=provider.value, precision=precision.value
+    ) as scorer:
         serve_until_stopped(build(SegmentLibrary(scorer, IndexDirectory(index)), settings), settings)

@@ -15,6 +15,7 @@ from segsearch.core.errors import BundleRefused
 # What onnxruntime brings itself; anything else would need a library loaded beside it.
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
 _DEPTH_LIMIT = 32
+_NODE_LIMIT = 20_000  # the largest of our networks has a few hundred; loading a hundred thousand takes minutes
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # message -> field number -> message below it (onnx.proto); fields that are not here are stepped over.
@@ -37,7 +38,7 @@ def check_model_file(path: Path) -> None:
         with path.open("rb") as file:
             # Left to the collector: closing it while an error's traceback holds a slice would raise another error.
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        reason = _objection(content, "model", 0)
+        reason = _objection(content, "model", 0) or _too_many_nodes(content)
     except (OSError, ValueError, IndexError) as error:
         reason = f"not an ONNX model ({error})"
     if reason:
@@ -58,6 +59,18 @@ def _objection(content: memoryview, message: str, depth: int) -> str | None:
         if below is not None and (reason := _objection(value, below, depth + 1)):
             return reason
     return None
+
+
+def _too_many_nodes(content: memoryview) -> str | None:
+    count = _node_count(content, "model")
+    return f"{count} operators, wanted at most {_NODE_LIMIT}" if count > _NODE_LIMIT else None
+
+
+def _node_count(content: memoryview, message: str) -> int:
+    """Operators in a message and all graphs and functions below it."""
+    below = _BELOW.get(message, {})
+    inner = [(value, below[number]) for number, value in _fields(content) if number in below]
+    return (message == "node") + sum(_node_count(value, kind) for value, kind in inner if not isinstance(value, int))
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -37,8 +37,9 @@ class Scorer(Protocol):
     def score(self, frames: np.ndarray) -> Scores:
         """Scores of one video: frames (T, F) uint8, T at least 1."""
 
-    def codes(self, videos: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def codes(self, videos: Iterable[np.ndarray], *, by_class: bool = False) -> Iterator[np.ndarray]:
         """Score codes of many videos as blocks (S, C) uint16; the rows of all blocks are the N segments in order.
 
+        by_class: blocks (C, S), as selection reads them, in place of (S, C).
         videos: frames (T, F) uint8 of each, drawn as they are needed; short videos share a micro-batch.
         """

@@ -1,0 +1,63 @@
+"""What a line learns from a few videos: the mean row that each product meets, and the embedding's main directions.
+
+Rounded weights are wrong by a little everywhere; on the mean row those errors would add up to a bias, which knowing the
+row undoes. The first product knows its own from training, where a batch norm stands before it.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnxruntime
+
+from segsearch.core.blocks import Piece, lay_out
+from segsearch.core.errors import ConfigError
+from segsearch.core.segments import segment_count
+from segsearch.export.block_graph import partial_graph
+from segsearch.export.folding import Steps
+from segsearch.export.line import Line
+from segsearch.export.pooling import INPUTS
+from segsearch.export.steps import Dense
+
+
+def calibrated(line: Line, videos: Sequence[np.ndarray]) -> Line:
+    """The same line, its products told their mean rows over all segments of the videos (T, F) uint8."""
+    steps = line.body + line.head
+    for place, step in enumerate(steps):
+        if isinstance(step, Dense) and step.mean is None:
+            mean = _mean_row(line, steps[:place], videos)
+            steps = (*steps[:place], dataclasses.replace(step, mean=mean), *steps[place + 1 :])
+    return dataclasses.replace(line, body=steps[: len(line.body)], head=steps[len(line.body) :])
+
+
+def with_smaller_embedding(line: Line, videos: Sequence[np.ndarray], size: int) -> Line:
+    """The same line, giving out its embeddings in the `size` directions in which those of the videos differ most.
+
+    Centred, so that neighbours are found by what sets segments apart. Raises ConfigError where there are fewer
+    directions, or fewer segments.
+    """
+    rows = np.concatenate(list(_rows(line, line.body + line.projection, videos))).astype(np.float64)  # (S, H)
+    if not 1 <= size <= min(rows.shape):
+        raise ConfigError("embedding size", size, f"1 to {min(rows.shape)}, as {rows.shape} embeddings allow")
+    mean = rows.mean(axis=0)
+    _, directions = np.linalg.eigh((rows - mean).T @ (rows - mean))  # columns, rising
+    chosen = directions[:, ::-1][:, :size]
+    projection = Dense(chosen.astype(np.float32), (-mean @ chosen).astype(np.float32))
+    return dataclasses.replace(line, projection=(*line.projection, projection), embedding_size=size)
+
+
+def _mean_row(line: Line, steps: Steps, videos: Sequence[np.ndarray]) -> np.ndarray:
+    """(D,) float32: the mean of what these steps leave."""
+    total, count = np.float64(0), 0
+    for rows in _rows(line, steps, videos):
+        total, count = total + rows.sum(axis=0, dtype=np.float64), count + len(rows)
+    return np.asarray(total / count, np.float32)
+
+
+def _rows(line: Line, steps: Steps, videos: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """What the first steps of a line leave of each video."""
+    model = partial_graph(line, steps).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    for frames in videos:
+        batch = lay_out([Piece(frames, 0, segment_count(len(frames)))], line.context)
+        yield session.run(["rows"], dict(zip(INPUTS, batch, strict=True)))[0]

@@ -1,0 +1,64 @@
+"""Heads in ONNX: probabilities as the formula says, logits and codes sound at both ends."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from segsearch.core.score_codes import encode_logits
+from segsearch.export.heads import LogisticScores, MixtureScores, score_codes
+from segsearch.export.onnx_graph import FLOAT, UINT16, OnnxGraph
+
+CLASSES, EXPERTS = 5, 3
+
+
+def judge(scores, columns):
+    """Probabilities, logits and codes of head columns (S, ...)."""
+    graph = OnnxGraph()
+    rows = graph.input("rows", FLOAT, ["row", columns.shape[1]])
+    judged = scores.judge(graph, rows)
+    outputs = {
+        "p": (judged.scores, FLOAT, ["row", CLASSES]),
+        "logits": (judged.logits, FLOAT, ["row", CLASSES]),
+        "codes": (score_codes(graph, judged.logits), UINT16, ["row", CLASSES]),
+    }
+    session = onnxruntime.InferenceSession(graph.model("head", outputs).SerializeToString())
+    return session.run(list(outputs), {"rows": columns})
+
+
+def mixture(columns):
+    """p and 1 - p in float64 by the formula of google/youtube-8m's MoeModel."""
+    x = columns.astype(np.float64)
+    gates = x[:, : (EXPERTS + 1) * CLASSES].reshape(-1, EXPERTS + 1, CLASSES)
+    experts = x[:, (EXPERTS + 1) * CLASSES :].reshape(-1, EXPERTS, CLASSES)
+    shares = np.exp(gates - gates.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    yes = (shares[:, :-1] / (1 + np.exp(-experts))).sum(axis=1)
+    return yes, shares[:, -1] + (shares[:, :-1] / (1 + np.exp(experts))).sum(axis=1)
+
+
+@pytest.mark.parametrize("spread", [1, 8, 40])
+def test_logits_of_a_mixture_are_sound_however_sure_it_is(spread):
+    random = np.random.default_rng(spread)
+    columns = random.normal(0, spread, (300, (2 * EXPERTS + 1) * CLASSES)).astype(np.float32)
+    p, logits, codes = judge(MixtureScores(CLASSES, EXPERTS), columns)
+    yes, no = mixture(columns)
+    np.testing.assert_allclose(p, yes, atol=1e-6)
+    wanted = np.log(yes) - np.log(no)
+    told_apart = np.abs(wanted) < 32
+    np.testing.assert_allclose(logits[told_apart], wanted[told_apart], atol=1e-4, rtol=1e-5)
+    assert np.abs(codes.astype(int) - encode_logits(wanted)).max() <= 1
+
+
+def test_a_mixture_that_is_all_but_sure_keeps_classes_apart():
+    gates = np.tile(np.float32([[20.0], [20.0], [20.0], [-20.0]]), (1, CLASSES)).reshape(1, -1)
+    experts = np.tile(np.float32(18) + np.arange(CLASSES, dtype=np.float32), (EXPERTS, 1)).reshape(1, -1)
+    _, _, codes = judge(MixtureScores(CLASSES, EXPERTS), np.concatenate([gates, experts], axis=1))
+    assert (np.diff(codes[0].astype(int)) > 900).all()
+
+
+def test_codes_of_a_logistic_head_are_those_of_its_logits():
+    logits = np.concatenate([np.linspace(-40, 40, 2000), [0.5 / 1024, 1.5 / 1024, -0.5 / 1024, np.inf, -np.inf]])
+    columns = np.resize(logits.astype(np.float32), (401, CLASSES))
+    p, _, codes = judge(LogisticScores(), columns)
+    np.testing.assert_array_equal(codes, encode_logits(columns))
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-columns.astype(np.float64))), atol=1e-6)
