@@ -33,8 +33,9 @@ $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
 
 comma := ,
 
-demo: $(VENV)/.installed $(SERVE_VENV)/.installed ## sample data to served answers; DATA=folder for your own shards
-	@$(BIN)/python demo/demo.py --serve-bin $(SERVE_VENV)/bin $(if $(DATA),--data "$(DATA)")
+demo: $(VENV)/.installed $(SERVE_VENV)/.installed ## sample data to served answers; DATA=folder (FEATURES=streams) for your own shards
+	@$(BIN)/python demo/demo.py --serve-bin $(SERVE_VENV)/bin $(if $(DATA),--data "$(DATA)") \
+		$(if $(FEATURES),--features "$(FEATURES)")
 
 serve: $(SERVE_VENV)/.installed ## serve what the last `make demo` built
 	@$(SERVE_VENV)/bin/segsearch serve --index build/demo/index --bundle build/demo/bundles/demo

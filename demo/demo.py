@@ -4,7 +4,7 @@ Sample data (or yours) → both training stages → bundle → generation → a 
 command a user would type; training and export run in this interpreter's environment, indexing and serving in the
 serving one, which has no TensorFlow.
 
-    python demo/demo.py --serve-bin .venv-serve/bin [--data FOLDER] [--run RUN] [--videos N]
+    python demo/demo.py --serve-bin .venv-serve/bin [--data FOLDER [--features STREAMS]] [--run RUN] [--videos N]
 """
 
 import argparse
@@ -66,9 +66,9 @@ def main() -> None:
     build = options.build
     build.mkdir(parents=True, exist_ok=True)
     data = options.data or make_sample(line, build / "data", options.videos)
-    index, bundle, summary = make_index(line, data, build, options.run)
+    index, bundle, summary = make_index(line, data, build, options)
     with serving(line, index, bundle) as url:
-        score_an_upload(line, url, data)
+        score_an_upload(line, url, data, options.features)
         search(line, url)
     tell(line, summary)
 
@@ -77,6 +77,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve-bin", type=Path, required=True, help="bin folder of the serving environment")
     parser.add_argument("--data", type=Path, help="your shards; sample data are made without")
+    parser.add_argument("--features", default="", help="your shards' streams, as audio=audio_embedding:128")
     parser.add_argument("--run", default="dbof_sample", help="training run, a module of segsearch.training.runs")
     parser.add_argument("--videos", type=int, default=400, help="size of the sample data")
     parser.add_argument("--build", type=Path, default=ROOT / "build/demo", help="where everything is written")
@@ -88,11 +89,14 @@ def make_sample(line: Line, folder: Path, videos: int) -> Path:
     return folder
 
 
-def make_index(line: Line, data: Path, build: Path, run: str) -> tuple[Path, Path, dict[str, Any]]:
+def make_index(line: Line, data: Path, build: Path, options: argparse.Namespace) -> tuple[Path, Path, dict[str, Any]]:
     """Training, export, reindexing and judging; returns index, bundle and the figures to tell."""
-    for old in ("run", "index"):  # a demo starts afresh; the commands themselves would go on where they were
+    for old in ("run", "bundles", "index"):  # a demo starts afresh; the commands themselves would go on where they were
         shutil.rmtree(build / old, ignore_errors=True)
-    trained = line.run("train", line.train_bin, "train", run, "--data", data, "--out", build / "run", "--fold", 0)
+    streams = ["--features", options.features] if options.features else []
+    trained = line.run(
+        "train", line.train_bin, "train", options.run, "--data", data, "--out", build / "run", "--fold", 0, *streams
+    )
     bundle = build / "bundles/demo"
     line.run(
         "export", line.train_bin, "export", build / "run/fold0", "--out", bundle.parent, "--name", bundle.name,
@@ -100,8 +104,9 @@ def make_index(line: Line, data: Path, build: Path, run: str) -> tuple[Path, Pat
     )  # fmt: skip
     index = build / "index"
     built = line.run(
-        "reindex", line.serve_bin, "reindex", "--bundle", bundle, "--data", data / "test*.tfrecord", "--index", index
-    )
+        "reindex", line.serve_bin, "reindex", "--bundle", bundle, "--data", data / "test*.tfrecord", "--index", index,
+        *streams,
+    )  # fmt: skip
     summary = {"trained": trained, "reindexed": built}
     if list(data.glob("truth*.tfrecord")):
         truth = data / "truth*.tfrecord"
@@ -128,10 +133,10 @@ def serving(line: Line, index: Path, bundle: Path) -> Iterator[str]:
         server.wait(SERVER_START_LIMIT_S)
 
 
-def score_an_upload(line: Line, url: str, data: Path) -> None:
+def score_an_upload(line: Line, url: str, data: Path, features: str) -> None:
     """Scores the first test video as a client would, and prints the best tags of its best segments."""
     shard = sorted(data.glob("test*.tfrecord"))[0]
-    spec = streams_of(shard)
+    spec = FeatureSpec.parse(features) if features else streams_of(shard)
     video = next(iter(read_videos([shard], spec)))
     body = json.dumps({"video_id": video.id, "frames": streams_as_base64(video, spec)}).encode()
     request = urllib.request.Request(f"{url}/score?top=3", body, {"content-type": "application/json"})

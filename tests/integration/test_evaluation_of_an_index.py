@@ -1,5 +1,7 @@
 """MAP@k: an index, its own submission and core's plain metric give one figure."""
 
+import json
+
 import pytest
 
 from segsearch.core.errors import DataError
@@ -42,8 +44,21 @@ def test_a_class_that_the_index_lacks_counts_zero_and_is_reported(index, ratings
 
 
 def test_the_mean_can_be_restricted_to_some_classes(index, ratings):
-    judged = evaluate_generation(index.open_current(), ratings, labels=[13, 999])
-    assert list(judged.classes) == [13]
+    judged = evaluate_generation(index.open_current(), ratings, labels=[13])
+    assert (list(judged.classes), judged.unjudged_pairs) == ([13], 0)
+
+
+def test_ratings_of_classes_outside_the_index_are_counted_and_told(tmp_path, index, ratings, shards, capsys):
+    ratings.by_class[998] = {"v000:0": False, "v001:0": False}
+    ratings.by_class[999] = {"v000:0": True}
+    generation = index.open_current()
+    write_submission(tmp_path / "out.csv", ranked_classes(generation))
+    by_index = evaluate_generation(generation, ratings)
+    assert by_index == evaluate_submission(read_submission(tmp_path / "out.csv"), ratings)
+    report(by_index, shards[0], per_class=False)
+    told = capsys.readouterr()
+    assert json.loads(told.out)["unjudged_pairs"] == 3
+    assert "3 rated pairs are of classes that are not ranked here" in told.err
 
 
 def test_ratings_of_videos_elsewhere_are_positives_that_were_missed(index):

@@ -143,6 +143,18 @@ def test_the_rest_of_a_truncated_shard_is_skipped_on_demand(index, tmp_path, sco
     assert manifest.skipped.count == 1
 
 
+def test_what_a_broken_shard_loses_is_in_the_manifest_and_on_stderr(index, tmp_path, scorer, shards, capsys):
+    content = bytearray(shards[1].read_bytes())
+    second = 16 + len(next(iter(read_records(shards[1]))))  # where record 1 begins
+    content[second + 2] ^= 1
+    (tmp_path / "broken.tfrecord").write_bytes(content)
+    reindex(scorer, [shards[0], tmp_path / "broken.tfrecord"], index, keep=10, skip_bad=True)
+    skipped = index.open_current().manifest.skipped
+    assert (skipped.count, skipped.broken_files, skipped.unread_bytes) == (1, 1, len(content) - second)
+    told = f"the rest of {tmp_path / 'broken.tfrecord'} from record 1 on, {len(content) - second} bytes, is lost"
+    assert told in capsys.readouterr().err
+
+
 def test_a_wrong_checksum_names_the_record(index, tmp_path, scorer, shards):
     payload = next(iter(read_records(shards[1])))
     content = bytearray(shards[1].read_bytes())
@@ -186,9 +198,11 @@ def test_a_video_beyond_the_frame_limit_is_a_bad_record(index, scorer, shards, v
         reindex(scorer, shards, index, keep=10, frame_limit=longest - 1)
 
 
-def test_nothing_to_keep_is_an_error(index, scorer, shards):
-    with pytest.raises(ConfigError, match="keep is 0"):
-        reindex(scorer, shards, index, keep=0)
+@pytest.mark.parametrize("setting", [{"keep": 0}, {"keep": 1_000_001}, {"keep": 1, "frame_limit": 0}])
+def test_a_setting_out_of_range_is_named(index, scorer, shards, setting):
+    field, value = list(setting.items())[-1]
+    with pytest.raises(ConfigError, match=f"{field} is {value}, wanted 1 to "):
+        reindex(scorer, shards, index, **setting)
 
 
 def test_every_error_of_a_reindex_is_ours(index, tmp_path, scorer, shards):

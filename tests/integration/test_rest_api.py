@@ -203,10 +203,10 @@ BAD_JSON: dict[str, tuple[object, str]] = {
     "deep": ("[" * 50_000, "body: not JSON"),
     "bytes": (b"\xff\xfe\x00", "body: not JSON"),
     "id of numbers": ({**json_of(), "video_id": 5}, "video_id: 5"),
-    "empty id": ({**json_of(), "video_id": ""}, "id: ''"),
+    "empty id": ({**json_of(), "video_id": ""}, "video_id: ''"),
     "id of half a character": ('{"video_id": "\\ud800", "frames": {"rgb": "AA==", "audio": "AA=="}}', "video_id: "),
     "member of half a character": ('{"\\ud800": 1, "frames": {}}', "body.\\ud800: unknown"),
-    "id with blanks": ({**json_of(), "video_id": "a b"}, "id: 'a b'"),
+    "id with blanks": ({**json_of(), "video_id": "a b"}, "video_id: 'a b'"),
 }  # fmt: skip
 
 
@@ -259,9 +259,15 @@ def test_a_bad_npy_body_is_refused_and_never_unpickled(client, kind):
     assert wanted in detail
 
 
-def test_a_name_for_an_npy_body_is_checked(client):
-    answer = client.post("/score", params={"video_id": "a,b"}, content=npy_of(FRAMES), headers=NPY)
-    assert problem(answer, 422, "invalid-input").startswith("id: 'a,b'")
+@pytest.mark.parametrize("name", ["a,b", "a\u2028b", "a\x07", ""])
+def test_a_name_for_an_npy_body_is_checked_as_one_in_json_is(client, name):
+    in_query = client.post("/score", params={"video_id": name}, content=npy_of(FRAMES), headers=NPY)
+    in_json = client.post("/score", json={**json_of(), "video_id": name})
+    assert [problem(answer, 422, "invalid-input") for answer in (in_query, in_json)] == [
+        f"{field}: {name!r}; wanted 1 to 256 printable characters without blanks or commas"
+        for field in ("query.video_id", "video_id")
+    ]
+    assert (in_query.json()["field"], in_json.json()["field"]) == ("query.video_id", "video_id")
 
 
 def test_a_name_in_the_query_of_a_json_body_is_refused(client):

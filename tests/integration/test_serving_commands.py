@@ -1,5 +1,6 @@
 """`segsearch reindex | submit | evaluate | serve` as a user runs them: processes, exit codes, JSON lines."""
 
+import io
 import json
 import signal
 import socket
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
+from segsearch.core.cli import main
 from segsearch.service.index.index_directory import IndexDirectory
 from tests.library_fixtures import make_videos, write_shards
 from tests.tiny_model import NAMES, SPEC, write_tiny_bundle
@@ -79,14 +81,75 @@ def test_a_misused_command_exits_with_two():
     assert run("evaluate", "--data", "x").returncode == 2
 
 
+@pytest.mark.parametrize("command", ["submit", "evaluate"])
+def test_a_label_that_the_index_does_not_know_is_named_with_its_file(tmp_path, index, shards, command):
+    (tmp_path / "labels.csv").write_text("Index\n13\n4\n")
+    more = ("--out", tmp_path / "out.csv") if command == "submit" else ("--data", shards[0])
+    done = run(command, "--index", index.root, *more, "--labels", tmp_path / "labels.csv")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{tmp_path / 'labels.csv'}, record 2, Index: label 4 is unknown; wanted one of 8" in done.stderr
+
+
+OUT_OF_RANGE = {
+    "reindex --bundle B --data D --index I": [
+        ("keep", 0), ("keep", 1_000_001), ("batch", 0), ("batch", 4097), ("threads", -1), ("frame-limit", 0),
+    ],
+    "submit --index I --out O": [("limit", 0), ("limit", 100_001)],
+    "evaluate --index I --data D": [("k", 0), ("k", 100_001)],
+}  # fmt: skip
+
+
+@pytest.fixture
+def places(tmp_path, index, tiny_bundle, shards):
+    """What the letters in OUT_OF_RANGE stand for."""
+    return {"B": tiny_bundle.directory, "D": shards[0], "I": index.root, "O": tmp_path / "out.csv"}
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """Exit code and stderr of a command in this process: a dozen interpreters take long to start."""
+
+    def called(*words: object) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["segsearch", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capsys.readouterr().err
+
+    return called
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "value"),
+    [(line, option, value) for line, options in OUT_OF_RANGE.items() for option, value in options],
+)
+def test_a_number_out_of_range_fails_with_one_and_is_named(places, here, line, option, value):
+    code, told = here(*[places.get(word, word) for word in line.split()], f"--{option}", value)
+    assert (code, told.split(", wanted ")[0]) == (1, f"error: {option.replace('-', '_')} is {value}")
+
+
+@pytest.mark.parametrize("line", OUT_OF_RANGE)
+def test_a_word_in_place_of_a_number_exits_with_two(places, here, line):
+    words = [places.get(word, word) for word in line.split()]
+    assert here(*words, f"--{OUT_OF_RANGE[line][0][0]}", "many")[0] == 2
+
+
+@pytest.mark.parametrize(("option", "value"), [("port", 65_536), ("frame-limit", 0), ("batch", 0)])
+def test_a_server_refuses_a_number_out_of_range_in_the_same_way(places, option, value):
+    assert f"error: {option.replace('-', '_')} is {value}, wanted " in refused(
+        places["I"], places["B"], f"--{option}", value
+    )
+
+
 def test_a_skipped_record_is_in_the_result_and_on_stderr(tmp_path, tiny_bundle, videos):
     (file,) = write_shards(tmp_path, videos[:5], 1)
     file.write_bytes(file.read_bytes()[:-3])
     arguments = ("reindex", "--bundle", tiny_bundle.directory, "--data", file, "--index", tmp_path / "index")
     assert run(*arguments).returncode == 1
     done = run(*arguments, "--on-error", "skip")
-    assert result(done)["skipped"] == 1
+    told = result(done)
+    assert (told["skipped"], told["broken_files"]) == (1, 1)
     assert "1 skipped; the first:" in done.stderr
+    assert f"from record 4 on, {told['unread_bytes']} bytes, is lost" in done.stderr
 
 
 @pytest.mark.parametrize("seen", [".building-*", ".building-*/ordinals.npy", ".building-*/manifest.json"])
@@ -116,8 +179,6 @@ def test_sigterm_ends_a_server_with_exit_code_zero(index, tiny_bundle):
 
 def test_a_request_under_way_is_answered_after_sigterm(index, tiny_bundle):
     """The body arrives in two halves, and SIGTERM between them."""
-    import io
-
     out = io.BytesIO()
     np.save(out, np.zeros((40, SPEC.size), np.uint8))
     body = out.getvalue()

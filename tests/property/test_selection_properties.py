@@ -23,6 +23,16 @@ def stream(codes: np.ndarray, keep: int, slack: int, cuts: list[int]) -> list[tu
 
 
 @settings(deadline=None)
+@given(libraries, st.integers(1, 25), st.integers(1, 8))
+def test_codes_may_come_class_by_class(codes, keep, slack):
+    selection = Selection(codes.shape[1], keep, slack)
+    for first in range(0, len(codes), 7):
+        selection.add_by_class(np.ascontiguousarray(codes[first : first + 7].T))
+    for found, wanted in zip(selection.ranked(), select_plain(codes, keep), strict=True):
+        np.testing.assert_array_equal(np.stack(found), np.stack(wanted))
+
+
+@settings(deadline=None)
 @given(libraries, st.integers(1, 25), st.integers(1, 8), st.lists(st.integers(0, 60), max_size=5))
 def test_streaming_selection_equals_sorting_everything(codes, keep, slack, cuts):
     for found, wanted in zip(stream(codes, keep, slack, cuts), select_plain(codes, keep), strict=True):

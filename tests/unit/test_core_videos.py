@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from segsearch.core.errors import BadRecord, BadShard, ConfigError, NoFiles
-from segsearch.core.example_pb2 import SequenceExample
+from segsearch.core.errors import BadRecord, BadShard, ConfigError, DataError, NoFiles
+from segsearch.core.example_pb2 import Example, SequenceExample
 from segsearch.core.features import FeatureSpec
 from segsearch.core.files import matching_files
 from segsearch.core.records import read_records, write_records
@@ -103,6 +103,37 @@ def test_streams_are_read_from_the_data_with_rgb_first(shard):
     assert streams_of(shard) == SPEC
 
 
+def empty_row(record):
+    record.feature_lists.feature_list["audio"].feature[0].bytes_list.value[0] = b""
+
+
+def no_streams(record):
+    record.feature_lists.Clear()
+
+
+@pytest.mark.parametrize(
+    ("mutate", "message"), [(empty_row, r"audio\[0\]: 0 bytes"), (no_streams, "feature_lists: no feature stream")]
+)
+def test_streams_that_cannot_be_read_name_file_and_record(tmp_path, mutate, message):
+    with pytest.raises(BadRecord, match=rf"bad\.tfrecord, record 0, {message}"):
+        streams_of(written(tmp_path / "bad.tfrecord", mutate))
+
+
+def test_streams_of_noise_name_file_and_record(tmp_path):
+    write_records(tmp_path / "noise", [b"\xff" * 40])
+    with pytest.raises(BadRecord, match="noise, record 0, payload: not a protobuf message"):
+        streams_of(tmp_path / "noise")
+
+
+def test_a_mean_of_another_type_is_named(tmp_path):
+    means = VideoMeans("abcd", None, np.zeros(8, np.float32))
+    record = Example.FromString(serialise_video_means(means, SPEC))
+    record.features.feature["mean_rgb"].bytes_list.value.append(b"x")
+    write_records(tmp_path / "v", [record.SerializeToString()])
+    with pytest.raises(BadRecord, match="mean_rgb: bytes_list; wanted float_list"):
+        list(read_video_means([tmp_path / "v"], SPEC))
+
+
 @pytest.mark.parametrize("text", ["rgb", "rgb:0", "rgb:1024;audio:128", "rgb:8,rgb:8", ""])
 def test_a_feature_spec_that_cannot_be_meant_is_refused(text):
     with pytest.raises(ConfigError):
@@ -134,6 +165,23 @@ def test_a_flipped_bit_in_the_length_is_found(shard):
     damaged(shard, lambda data: data.__setitem__(2, data[2] ^ 1))
     with pytest.raises(BadShard, match=r"record 0, length: wrong CRC32C"):
         list(read_videos([shard], SPEC))
+
+
+@pytest.mark.parametrize("at", [2, 40])  # in the length, in the payload
+def test_a_wrong_checksum_says_what_was_found_and_what_stands_there(shard, at):
+    damaged(shard, lambda data: data.__setitem__(at, data[at] ^ 1))
+    with pytest.raises(DataError, match=r"wrong CRC32C (0x\w{8}); wanted (?!\1)0x\w{8} as stored"):
+        list(read_videos([shard], SPEC))
+
+
+def test_the_lost_rest_of_a_broken_file_is_told_in_bytes(shard):
+    size = shard.stat().st_size
+    first = (size - 3 * 16) // 3 + 16  # three records alike, each 16 bytes beside its payload
+    damaged(shard, lambda data: data.__setitem__(first + 2, data[first + 2] ^ 1))
+    skips = Skips()
+    assert [found.id for found in read_videos([shard], SPEC, skips=skips)] == ["one1"]
+    assert skips.unread_bytes == size - first
+    assert f"the rest of {shard} from record 1 on, {size - first} bytes, is lost" in skips.summary()
 
 
 def test_skipped_records_are_counted_with_their_reasons(shard):
@@ -182,6 +230,30 @@ def late_start(record):
     record.context.feature["segment_end_times"].int64_list.value[0] = 20
 
 
+def labels_of_bytes(record):
+    record.context.feature["labels"].bytes_list.value.append(b"3")
+
+
+def scores_of_ints(record):
+    record.context.feature["segment_scores"].int64_list.value.extend([1, 0])
+
+
+def starts_of_floats(record):
+    record.context.feature["segment_start_times"].float_list.value.extend([10, 0])
+
+
+def id_of_ints(record):
+    record.context.feature["id"].int64_list.value.append(5)
+
+
+def frames_of_floats(record):
+    record.feature_lists.feature_list["rgb"].feature[1].float_list.value.extend([0] * 6)
+
+
+def unprintable_id(record):
+    record.context.feature["id"].bytes_list.value[0] = "a\u2028b".encode()
+
+
 def nan_score(record):
     record.context.feature["segment_scores"].float_list.value[0] = float("nan")
 
@@ -195,6 +267,12 @@ def nan_score(record):
         (no_frames, r"rgb: 0 frames"),
         (no_id, r"id: 0 values"),
         (blank_in_id, r"id: 'a b'"),
+        (unprintable_id, r"id: 'a\\u2028b'"),
+        (labels_of_bytes, r"labels: bytes_list; wanted int64_list"),
+        (scores_of_ints, r"segment_scores: int64_list; wanted float_list"),
+        (starts_of_floats, r"segment_start_times: float_list; wanted int64_list"),
+        (id_of_ints, r"id: int64_list; wanted bytes_list"),
+        (frames_of_floats, r"rgb\[1\]: float_list; wanted bytes_list"),
         (unequal_ratings, r"segment_\*: lists of unequal length"),
         (odd_start, r"segment_start_times: \[7, 0\]; wanted multiples of 5"),
         (late_start, r"segment_start_times: 15 in a video of 12 frames"),

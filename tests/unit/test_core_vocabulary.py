@@ -66,12 +66,47 @@ def test_the_audioset_vocabulary_and_its_segment_classes_read(shared):
         ("Index,Name\nx,Cat\n", "line|record 1, Index: 'x'"),
         ("Index,Name\n1,Cat\n1,Dog\n", "1 a second time"),
         ("Index,Name\n", "at least one class"),
+        ("Index,Name\n1,Cat\n2\n", "record 2, Name: missing"),
+        (f"Index,Name\n{1 << 63},Cat\n", "record 1, Index: '9223372036854775808'; wanted a whole number from 0 to"),
+        (f"Index,Name\n{'7' * 5000},Cat\n", "record 1, Index: '7777"),
+        (f"Index,Name\n1,Cat\n2,{'x' * 131_073}\n", "row: field larger than field limit"),
+        ("x" * 131_073, "row: field larger than field limit"),
     ],
 )
 def test_a_damaged_vocabulary_names_file_and_line(tmp_path, text, message):
     (tmp_path / "v.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         Vocabulary.read(tmp_path / "v.csv")
+
+
+def test_an_empty_name_is_a_class_without_one(tmp_path):
+    (tmp_path / "v.csv").write_text("Index,KnowledgeGraphId,Name\n7,/m/x,\n")
+    assert Vocabulary.read(tmp_path / "v.csv")[0].name == "label 7"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"Index\n\xff\n", "wanted a readable UTF-8 CSV file"),
+        (b"Index\n" + b"7" * 5000, "record 1, Index: '7777"),
+        (b"Index\n9223372036854775808\n", "record 1, Index: '9223372036854775808'"),
+    ],
+)
+def test_damaged_segment_labels_name_file_and_line(tmp_path, content, message):
+    (tmp_path / "s.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"s\.csv.*{message}"):
+        read_segment_labels(tmp_path / "s.csv")
+
+
+def test_missing_segment_labels_name_the_file(tmp_path):
+    with pytest.raises(DataError, match=r"s\.csv, segment labels: .*No such file"):
+        read_segment_labels(tmp_path / "s.csv")
+
+
+def test_a_segment_label_outside_the_vocabulary_is_named_with_its_file(tmp_path, vocabulary):
+    (tmp_path / "s.csv").write_text("Index\n31\n5\n")
+    with pytest.raises(DataError, match=r"s\.csv, record 2, Index: label 5 is unknown; wanted one of 4 label indices"):
+        read_segment_labels(tmp_path / "s.csv", vocabulary)
 
 
 def test_a_word_among_segment_labels_is_damage_but_for_the_header(tmp_path):

@@ -1,23 +1,15 @@
 """What the documents tell a newcomer to type exists: make targets, subcommands, options, files."""
 
 import re
-import shlex
 
 import pytest
 import typer.main
 
 from segsearch.core.cli import build
 from tests.conftest import ROOT
+from tests.documents import shell_lines
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/runs.md")
-
-
-def shell_lines(document):
-    """Commands in the document's ```sh blocks, continuation lines joined, comments left out."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
-    for line in "".join(blocks).replace("\\\n", " ").splitlines():
-        if words := shlex.split(line, comments=True):
-            yield words
 
 
 def commands(program):

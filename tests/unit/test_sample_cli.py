@@ -39,8 +39,14 @@ def test_another_seed_on_the_same_folder_fails(run, tmp_path):
 
 
 @pytest.mark.parametrize("option", [("--videos", 9), ("--classes", 2), ("--classes", 49), ("--seed", -1)])
-def test_an_option_out_of_range_is_misuse(run, tmp_path, option):
-    assert run(tmp_path / "out", *option).exit_code == 2
+def test_an_option_out_of_range_fails_and_is_named(run, tmp_path, option):
+    error = run(tmp_path / "out", *option).exception
+    assert isinstance(error, ConfigError)
+    assert (error.field, error.found) == (option[0][2:], option[1])
+
+
+def test_an_option_that_is_no_number_is_misuse(run, tmp_path):
+    assert run(tmp_path / "out", "--videos", "many").exit_code == 2
 
 
 def test_the_command_is_loaded_without_numpy():

@@ -23,6 +23,12 @@ class ConfigError(SegsearchError):
         super().__init__(f"{field} is {found!r}, wanted {wanted}")
         self.field, self.found, self.wanted = field, found, wanted
 
+    @classmethod
+    def check_range(cls, field: str, value: int, lowest: int, highest: int) -> None:
+        """Raises unless `value` lies between the two, both included."""
+        if not lowest <= value <= highest:
+            raise cls(field, value, f"{lowest} to {highest}")
+
 
 class InvalidInput(SegsearchError):
     """A field of a request that cannot be used."""
@@ -77,6 +83,11 @@ class BadShard(DataError):
     """The framing of a file is broken from `record` on; what follows cannot be found."""
 
     code = "bad-shard"
+
+    def __init__(self, path: Path, record: int, field: str, found: str, wanted: str, unread_bytes: int = 0):
+        """unread_bytes: from the beginning of `record` to the file's end."""
+        super().__init__(path, record, field, found, wanted)
+        self.unread_bytes = unread_bytes
 
 
 class UnknownTag(SegsearchError):

@@ -33,26 +33,33 @@ def read_records(path: Path) -> Iterator[bytes | BadRecord]:
     `BadShard`, as the next record cannot be found.
     """
     with path.open("rb") as file:
-        number = 0
+        number, start, size = 0, 0, path.stat().st_size
+
+        def broken(field: str, found: str, wanted: str) -> BadShard:
+            return BadShard(path, number, field, found, wanted, unread_bytes=size - start)
+
         while header := file.read(_HEADER.size):
             if len(header) < _HEADER.size:
-                raise BadShard(path, number, "header", f"{len(header)} bytes", f"{_HEADER.size} bytes")
+                raise broken("header", f"{len(header)} bytes", f"{_HEADER.size} bytes")
             length, length_checksum = _HEADER.unpack(header)
-            if masked_crc32c(header[: _LENGTH.size]) != length_checksum:
-                raise BadShard(path, number, "length", "wrong CRC32C", f"{length_checksum:#010x}")
+            if (found := masked_crc32c(header[: _LENGTH.size])) != length_checksum:
+                raise broken("length", *_wrong(found, length_checksum))
             if length > PAYLOAD_LIMIT_BYTES:
-                raise BadShard(path, number, "length", f"{length} bytes", f"at most {PAYLOAD_LIMIT_BYTES}")
+                raise broken("length", f"{length} bytes", f"at most {PAYLOAD_LIMIT_BYTES}")
             body = file.read(length + _CHECKSUM.size)
             if len(body) < length + _CHECKSUM.size:
-                raise BadShard(
-                    path, number, "payload", f"file ends after {len(body)} bytes", f"{length + _CHECKSUM.size} bytes"
-                )
+                raise broken("payload", f"file ends after {len(body)} bytes", f"{length + _CHECKSUM.size} bytes")
             payload, (checksum,) = body[:length], _CHECKSUM.unpack(body[length:])
-            if masked_crc32c(payload) == checksum:
+            if (found := masked_crc32c(payload)) == checksum:
                 yield payload
             else:
-                yield BadRecord(path, number, "payload", "wrong CRC32C", f"{checksum:#010x}")
-            number += 1
+                yield BadRecord(path, number, "payload", *_wrong(found, checksum))
+            number, start = number + 1, start + _HEADER.size + len(body)
+
+
+def _wrong(found: int, stored: int) -> tuple[str, str]:
+    """What an error says of a checksum: the one that the bytes have, and the one that stands beside them."""
+    return f"wrong CRC32C {found:#010x}", f"{stored:#010x} as stored"
 
 
 def count_records(path: Path) -> int:

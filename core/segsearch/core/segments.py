@@ -31,7 +31,8 @@ def segment_id(video_id: str, start: int) -> str:
 def parse_segment_id(text: str) -> tuple[str, int]:
     """Video id and start frame of a segment id; raises InvalidInput."""
     video_id, _, start = text.rpartition(":")
-    if not video_id or not start.isdecimal() or int(start) % SEGMENT_FRAMES:
+    # The length is looked at first: int() refuses thousands of digits with an error of its own.
+    if not video_id or not start.isdecimal() or len(start) > 18 or int(start) % SEGMENT_FRAMES:
         raise InvalidInput("segment id", repr(text[:80]), f"<video id>:<start>, start a multiple of {SEGMENT_FRAMES}")
     return video_id, int(start)
 

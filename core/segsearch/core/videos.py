@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from segsearch.core.errors import BadRecord, BadShard, InputTooLarge, InvalidInput
+from segsearch.core.errors import BadRecord, BadShard, ConfigError, InputTooLarge, InvalidInput
 from segsearch.core.example_pb2 import Example, Feature, FeatureLists, Features, SequenceExample
 from segsearch.core.features import FeatureSpec, Stream
 from segsearch.core.records import read_records
@@ -22,7 +22,7 @@ from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import Vocabulary
 
 FRAME_CAP = 300  # google/youtube-8m reads no frame behind this one
-_SPACES = frozenset(" \t\r\n,\0")  # would break the lists of ids in a submission
+VIDEO_ID_LIMIT = 256  # characters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,9 +75,25 @@ class Skips:
     def __len__(self) -> int:
         return len(self.errors)
 
+    @property
+    def broken(self) -> list[BadShard]:
+        """Files that were read only in part; how many records the rest of one held, nobody can know."""
+        return [error for error in self.errors if isinstance(error, BadShard)]
+
+    @property
+    def unread_bytes(self) -> int:
+        """The rest of the broken files."""
+        return sum(error.unread_bytes for error in self.broken)
+
     def summary(self) -> str:
-        """One line for people: how many, and the first reason."""
-        return f"{len(self)} skipped; the first: {self.errors[0]}" if self.errors else "none skipped"
+        """One line for people: how many, the first reason, and what is lost of each broken file."""
+        if not self.errors:
+            return "none skipped"
+        lost = [
+            f"the rest of {error.path} from record {error.record} on, {error.unread_bytes} bytes, is lost"
+            for error in self.broken
+        ]
+        return "; ".join([f"{len(self)} skipped", f"the first: {self.errors[0]}", *lost])
 
 
 def read_videos(
@@ -185,15 +201,27 @@ def serialise_video_means(video: VideoMeans, spec: FeatureSpec) -> bytes:
 
 
 def streams_of(path: Path, extractor: str = "youtube8m") -> FeatureSpec:
-    """The feature streams that a shard's first record holds: `rgb` first, the rest by name."""
+    """The feature streams that a shard's first record holds: `rgb` first, the rest by name.
+
+    Raises BadRecord or BadShard.
+    """
     for number, payload in _payloads(path, None):
-        lists = _decode(SequenceExample, payload).feature_lists.feature_list
-        sizes = {key: len(entry.feature[0].bytes_list.value[0]) for key, entry in lists.items() if _is_stream(entry)}
-        if not sizes:
-            raise BadRecord(path, number, "feature_lists", "no feature stream", "frame-level features")
-        keys = sorted(sizes, key=lambda key: (key != "rgb", key))
-        return FeatureSpec(tuple(Stream(key, sizes[key]) for key in keys), extractor)
+        try:
+            return FeatureSpec(_streams(payload), extractor)
+        except (InvalidInput, ConfigError) as error:
+            raise BadRecord(path, number, error.field, str(error.found), error.wanted) from None
     raise BadShard(path, 0, "header", "empty file", "at least one record")
+
+
+def _streams(payload: bytes) -> tuple[Stream, ...]:
+    lists = _decode(SequenceExample, payload).feature_lists.feature_list
+    sizes = {key: len(entry.feature[0].bytes_list.value[0]) for key, entry in lists.items() if _is_stream(entry)}
+    if not sizes:
+        raise InvalidInput("feature_lists", "no feature stream", "frame-level features")
+    for key, size in sizes.items():
+        if not size:
+            raise InvalidInput(f"{key}[0]", "0 bytes", "a value of 1 byte or more")
+    return tuple(Stream(key, sizes[key]) for key in sorted(sizes, key=lambda key: (key != "rgb", key)))
 
 
 def _is_stream(entry: Any) -> bool:
@@ -228,9 +256,11 @@ def _stream_codes(lists: Any, stream: Stream) -> np.ndarray:
     """(T, size) uint8 of one stream."""
     if stream.key not in lists:
         raise InvalidInput(stream.key, f"missing (streams here: {', '.join(sorted(lists)) or 'none'})", "this stream")
-    rows = [entry.bytes_list.value for entry in lists[stream.key].feature]
+    entries = lists[stream.key].feature
+    rows = [entry.bytes_list.value for entry in entries]
     for second, row in enumerate(rows):
         if len(row) != 1 or len(row[0]) != stream.size:
+            _check_kind(entries[second], f"{stream.key}[{second}]", "bytes_list")
             found = f"{len(row[0])} bytes" if len(row) == 1 else f"{len(row)} values"
             raise InvalidInput(f"{stream.key}[{second}]", found, f"one value of {stream.size} bytes")
     codes = np.frombuffer(b"".join([row[0] for row in rows]), np.uint8)
@@ -264,7 +294,7 @@ def _ratings(context: Any) -> Ratings:
 def _video_id(context: Any) -> str:
     # Releases before 2018, and AudioSet, call it `video_id`.
     key = "id" if "id" in context.feature else "video_id"
-    values = context.feature[key].bytes_list.value if key in context.feature else []
+    values = _values(context, key, "bytes_list") or []
     if len(values) != 1:
         raise InvalidInput("id", f"{len(values)} values", "exactly one")
     try:
@@ -275,10 +305,14 @@ def _video_id(context: Any) -> str:
     return video_id
 
 
-def check_video_id(video_id: str) -> None:
-    """Raises InvalidInput unless the id is usable as text in segment ids and submissions."""
-    if not video_id or len(video_id) > 256 or _SPACES & set(video_id):
-        raise InvalidInput("id", repr(video_id[:80]), "1 to 256 characters without blanks or commas")
+def check_video_id(video_id: str, field: str = "id") -> None:
+    """Raises InvalidInput, naming the field, unless the id is usable as text in segment ids and submissions."""
+    # Blanks and commas would break a submission's lists; so would other white space, none of which is printable. Half a
+    # surrogate pair, which JSON can spell and UTF-8 cannot, is not printable either.
+    plain = video_id.isprintable() and not {" ", ","} & set(video_id)
+    if not plain or not 1 <= len(video_id) <= VIDEO_ID_LIMIT:
+        wanted = f"1 to {VIDEO_ID_LIMIT} printable characters without blanks or commas"
+        raise InvalidInput(field, repr(video_id[:80]), wanted)
 
 
 def _check_labels(video: Video, vocabulary: Vocabulary) -> None:
@@ -289,20 +323,36 @@ def _check_labels(video: Video, vocabulary: Vocabulary) -> None:
 
 
 def _ints(features: Any, key: str) -> np.ndarray | None:
-    if key not in features.feature:
-        return None
-    return np.array(features.feature[key].int64_list.value, np.int64)
+    found = _values(features, key, "int64_list")
+    return None if found is None else np.array(found, np.int64)
 
 
 def _floats(features: Any, key: str, size: int | None) -> np.ndarray:
-    if key not in features.feature:
+    found = _values(features, key, "float_list")
+    if found is None:
         raise InvalidInput(key, "missing", "a list of floats")
-    values = np.array(features.feature[key].float_list.value, np.float32)
+    values = np.array(found, np.float32)
     if size is not None and len(values) != size:
         raise InvalidInput(key, f"{len(values)} values", f"{size}")
     if not np.isfinite(values).all():
         raise InvalidInput(key, f"{values[~np.isfinite(values)][0]} among the values", "finite numbers")
     return values
+
+
+def _values(features: Any, key: str, kind: str) -> Any:
+    """The list of one feature; None where the record does not have the feature."""
+    if key not in features.feature:
+        return None
+    feature = features.feature[key]
+    _check_kind(feature, key, kind)
+    return getattr(feature, kind).value
+
+
+def _check_kind(feature: Any, field: str, wanted: str) -> None:
+    """A list of another type reads as an empty one unless it is asked for; one without any type is empty."""
+    found = feature.WhichOneof("kind")
+    if found not in (None, wanted):
+        raise InvalidInput(field, found, wanted)
 
 
 def _context(annotations: Annotations) -> Features:

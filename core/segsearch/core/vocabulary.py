@@ -17,6 +17,7 @@ from typing import NewType
 from segsearch.core.errors import DataError, UnknownTag
 
 ClassOrdinal = NewType("ClassOrdinal", int)  # column 0..C-1; never to be mixed with a label index
+LARGEST_LABEL_INDEX = (1 << 63) - 1  # records hold labels as int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +41,19 @@ class Vocabulary:
     @classmethod
     def read(cls, path: Path) -> "Vocabulary":
         """Reads a vocabulary CSV; raises DataError naming file, line and column."""
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(path, None, "vocabulary", str(error), "a readable UTF-8 CSV file") from None
-        reader = csv.DictReader(io.StringIO(text))
+        header, rows = _table(path)
         for column in ("Index", "Name"):
-            if column not in (reader.fieldnames or ()):
-                raise DataError(path, 0, "header", ",".join(reader.fieldnames or ()), f"a column {column}")
+            if column not in header:
+                raise DataError(path, 0, "header", ",".join(header)[:80], f"a column {column}")
         entries: dict[int, Entry] = {}
-        for number, row in enumerate(reader, start=1):
-            index = (row["Index"] or "").strip()
-            if not index.isdecimal():
-                raise DataError(path, number, "Index", repr(index), "a whole number, 0 or more")
-            if int(index) in entries:
+        for number, row in enumerate(rows, start=1):
+            index = _label_index(row["Index"] or "", path, number)
+            if index in entries:
                 raise DataError(path, number, "Index", f"{index} a second time", "each index once")
-            name = (row["Name"] or "").strip() or f"label {index}"  # a few of YouTube-8M's have none
-            entries[int(index)] = Entry(int(index), name, (row.get("KnowledgeGraphId") or "").strip())
+            if row["Name"] is None:
+                raise DataError(path, number, "Name", "missing", "a cell for each column of the header")
+            name = row["Name"].strip() or f"label {index}"  # a few of YouTube-8M's have none
+            entries[index] = Entry(index, name, (row.get("KnowledgeGraphId") or "").strip())
         if not entries:
             raise DataError(path, None, "rows", "none", "at least one class")
         return cls(entries.values())
@@ -141,18 +138,42 @@ class Vocabulary:
         return names
 
 
-def read_segment_labels(path: Path) -> list[int]:
+def read_segment_labels(path: Path, within: Vocabulary | None = None) -> list[int]:
     """The label indices of `segment_label_ids.csv`, in file order; a line that is no number is a header.
 
     The starter code (google/youtube-8m inference.py) skips such lines wherever they stand; here only the first may be
-    one, as any other is more likely damage.
+    one, as any other is more likely damage. within: a label outside this vocabulary is an error.
     """
     indices = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n")):
-        if line.strip().isdecimal():
-            indices.append(int(line))
-        elif line.strip() and number:
-            raise DataError(path, number, "Index", repr(line), "a whole number")
+    for number, line in enumerate(_text(path, "segment labels").split("\n")):
+        if line.strip() and (number or line.strip().isdecimal()):
+            indices.append(_label_index(line, path, number))
+            if within is not None and indices[-1] not in within:
+                raise DataError(path, number, "Index", f"label {indices[-1]} is unknown", within.extent())
     if not indices or len(set(indices)) < len(indices):
         raise DataError(path, None, "Index", f"{len(indices)} numbers, {len(set(indices))} distinct", "distinct ones")
     return indices
+
+
+def _table(path: Path) -> tuple[Sequence[str], list[dict[str, str | None]]]:
+    """Header and rows of a CSV file."""
+    reader = csv.DictReader(io.StringIO(_text(path, "vocabulary")))
+    try:
+        return reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise DataError(path, reader.line_num, "row", str(error), "a row of CSV") from None
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, None, what, str(error), "a readable UTF-8 CSV file") from None
+
+
+def _label_index(text: str, path: Path, number: int) -> int:
+    digits = text.strip()
+    # The length is looked at first: int() refuses thousands of digits with an error of its own.
+    if not digits.isdecimal() or len(digits) > 19 or int(digits) > LARGEST_LABEL_INDEX:
+        raise DataError(path, number, "Index", repr(digits[:80]), f"a whole number from 0 to {LARGEST_LABEL_INDEX}")
+    return int(digits)

@@ -5,7 +5,8 @@ is left (`core.ranking.segment_map` says where this comes from). From an index, 
 ordinals, so that no list of 100,000 ids is ever spelled out.
 
 A class with a positive rating that the index or submission does not have counts 0, as in the challenge, and is
-reported: leaving it out would reward a model for what it cannot do. `labels` restricts the mean on purpose.
+reported: leaving it out would reward a model for what it cannot do. Ratings of classes that are not there are counted
+too, positive or not. `labels` restricts the mean on purpose.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ class Evaluation:
     missing_classes: list[int]  # judged, but not in the index or submission: they count 0
     rated_pairs: int  # of the judged classes
     found_pairs: int  # of these, how many stand within the first k of their class's list
+    unjudged_pairs: int  # rated pairs of classes that the index or submission does not have, positive or not
 
 
 class JudgedClass(NamedTuple):
@@ -74,6 +76,8 @@ def report(found: Evaluation, ratings_file: Path, *, per_class: bool) -> None:
     if found.missing_classes:
         say(f"{len(found.missing_classes)} of {len(found.classes)} judged classes are not ranked at all and count 0: "
             f"label {found.missing_classes[0]} first")  # fmt: skip
+    if found.unjudged_pairs:
+        say(f"{found.unjudged_pairs} rated pairs are of classes that are not ranked here: nothing can be said of them")
     if not found.found_pairs:
         say(f"none of {found.rated_pairs} rated segments is in the ranked lists: are these ratings of the same videos?")
     if per_class:
@@ -81,7 +85,7 @@ def report(found: Evaluation, ratings_file: Path, *, per_class: bool) -> None:
             emit(label_index=label, average_precision=value)
     emit(
         map=found.map, k=found.k, classes=len(found.classes), missing_classes=len(found.missing_classes),
-        rated_pairs=found.rated_pairs, found_pairs=found.found_pairs,
+        rated_pairs=found.rated_pairs, found_pairs=found.found_pairs, unjudged_pairs=found.unjudged_pairs,
     )  # fmt: skip
 
 
@@ -132,8 +136,12 @@ def _evaluation(
 ) -> Evaluation:
     chosen = ratings.by_class if labels is None else [label for label in labels if label in ratings.by_class]
     wanted = [label for label in chosen if ratings.positives(label)]
-    judged_labels, nothing = frozenset(wanted), np.empty(0, bool)
-    hits = {label: found for label, found in judged if label in judged_labels}
+    judged_labels, not_ranked, nothing = frozenset(wanted), set(chosen), np.empty(0, bool)
+    hits: dict[int, np.ndarray] = {}
+    for label, found in judged:
+        not_ranked.discard(label)
+        if label in judged_labels:
+            hits[label] = found
     classes = {label: average_precision_of_hits(hits.get(label, nothing), ratings.positives(label)) for label in wanted}
     return Evaluation(
         map=float(np.mean(list(classes.values()))) if classes else float("nan"),
@@ -142,6 +150,7 @@ def _evaluation(
         missing_classes=sorted(judged_labels - set(hits)),
         rated_pairs=sum(len(ratings.by_class[label]) for label in wanted),
         found_pairs=sum(map(len, hits.values())),
+        unjudged_pairs=sum(len(ratings.by_class[label]) for label in not_ranked),
     )
 
 

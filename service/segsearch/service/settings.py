@@ -6,6 +6,7 @@ from typing import Final
 from segsearch.core.errors import ConfigError
 
 FRAME_LIMIT: Final = 36_000  # the longest video that is scored unless told: ten hours
+FRAME_LIMIT_CAP: Final = 10_000_000
 BODY_LIMIT_BYTES: Final = 64 << 20  # holds such a video, in base64 too
 
 
@@ -23,12 +24,11 @@ class Settings:
         wishes = {
             "port": (self.port, 0, 65_535),
             "body_limit_bytes": (self.body_limit_bytes, 1, 1 << 32),
-            "frame_limit": (self.frame_limit, 1, 10_000_000),
+            "frame_limit": (self.frame_limit, 1, FRAME_LIMIT_CAP),
             "shutdown_s": (self.shutdown_s, 0, 3_600),
         }
         for field, (value, lowest, highest) in wishes.items():
-            if not lowest <= value <= highest:
-                raise ConfigError(field, value, f"{lowest} to {highest}")
+            ConfigError.check_range(field, value, lowest, highest)
 
     @property
     def is_loopback(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from segsearch.core.errors import ConfigError, DataError, InvalidInput
+from segsearch.core.errors import DataError, InvalidInput
 from segsearch.core.files import writing_atomically
 from segsearch.core.segments import parse_segment_id, segment_id
 from segsearch.core.vocabulary import ClassOrdinal
@@ -17,7 +17,8 @@ from segsearch.service.index.format import POSTINGS_CAP
 from segsearch.service.index.generation import Generation
 
 HEADER = "Class,Segments"
-_LINE = re.compile(r"\d+,(?:[^\s,]+:\d+(?: [^\s,]+:\d+)*)?")
+_LABEL = re.compile(r"[0-9]{1,19}")  # int() refuses thousands of digits with an error of its own
+_LINE = re.compile(_LABEL.pattern + r",(?:[^\s,]+:\d+(?: [^\s,]+:\d+)*)?")
 
 
 class RankedClass(NamedTuple):
@@ -30,10 +31,10 @@ class RankedClass(NamedTuple):
 def ranked_classes(
     generation: Generation, limit: int = POSTINGS_CAP, labels: Iterable[int] | None = None
 ) -> Iterator[RankedClass]:
-    """Each class's best segments, in vocabulary order; only the classes in `labels`, if given."""
-    wanted = None if labels is None else _known(generation, labels)
+    """Each class's best segments, in vocabulary order; only those of these `labels` of the vocabulary, if given."""
+    wanted = None if labels is None else {generation.vocabulary.ordinal_of(label) for label in labels}
     for row, entry in enumerate(generation.vocabulary.entries):
-        if wanted is None or entry.label_index in wanted:
+        if wanted is None or row in wanted:
             ids, starts = generation.segments(generation.postings(ClassOrdinal(row), limit)[0])
             yield RankedClass(entry.label_index, list(map(segment_id, ids, starts.tolist())))
 
@@ -77,7 +78,7 @@ def _parse(path: Path, number: int, line: str, seen: set[int]) -> RankedClass:
 
 
 def _fault(label: str, segments: str) -> str:
-    if not label.isdecimal():
+    if not _LABEL.fullmatch(label):
         return f"class {label[:80]!r}"
     for segment in segments.split(" "):
         try:
@@ -85,11 +86,3 @@ def _fault(label: str, segments: str) -> str:
         except InvalidInput as error:
             return f"{error.field} {error.found}"
     return repr(segments[:80])
-
-
-def _known(generation: Generation, labels: Iterable[int]) -> frozenset[int]:
-    wanted = frozenset(labels)
-    for label in wanted:
-        if label not in generation.vocabulary:
-            raise ConfigError("labels", label, f"in the index's vocabulary: {generation.vocabulary.extent()}")
-    return wanted

@@ -12,10 +12,10 @@ from segsearch.core.sample.names import FAMILY_SIZE, MOST_CLASSES
 
 def sample(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; a new or an empty one.")],
-    videos: Annotated[int, typer.Option(help="Videos in all: 60 % train, 20 % validate, 20 % test.", min=10)] = 400,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.", min=0)] = 1,
+    videos: Annotated[int, typer.Option(help="Videos in all, 10 or more: 60 % train, 20 % validate, 20 % test.")] = 400,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
     classes: Annotated[
-        int, typer.Option(help="Classes, in families of three that are alike.", min=FAMILY_SIZE, max=MOST_CLASSES)
+        int, typer.Option(help=f"{FAMILY_SIZE} to {MOST_CLASSES} classes, in families of three that are alike.")
     ] = 24,
 ) -> None:
     """Make sample data: videos in YouTube-8M's wire format, with labels, rated segments and a test split's truth."""

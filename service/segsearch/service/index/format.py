@@ -37,3 +37,4 @@ FILES: Final = (*ARRAYS, VOCABULARY)  # everything the manifest vouches for
 
 SEGMENT_CAP: Final = 1 << 32  # ordinals are u32
 POSTINGS_CAP: Final = 100_000  # a posting list's usual length, and the most one search may ask for
+KEEP_CAP: Final = 1_000_000  # the longest list a reindex keeps

@@ -49,10 +49,15 @@ class BundleName:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Records that the reindex passed over: how many, and the reasons of the first ones."""
+    """Records that the reindex passed over: how many, and the reasons of the first ones.
+
+    A broken file counts once, whatever its rest held: `broken_files` and `unread_bytes` say how much that may be.
+    """
 
     count: int = 0
     reasons: tuple[str, ...] = ()
+    broken_files: int = 0
+    unread_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,7 @@ def _manifest_of(document: dict[str, Any]) -> Manifest:
         bundle=BundleName(**document["bundle"]),
         feature_space=str(document["feature_space"]),
         vocabulary_digest=str(document["vocabulary_digest"]),
-        skipped=Skipped(int(document["skipped"]["count"]), tuple(document["skipped"]["reasons"])),
+        skipped=Skipped(**{**document["skipped"], "reasons": tuple(document["skipped"]["reasons"])}),
         files={name: FileSum(**sum_) for name, sum_ in document["files"].items()},
     )
 

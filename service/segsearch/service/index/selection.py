@@ -35,21 +35,25 @@ class Selection:
         self._filled = np.zeros(class_count, np.int64)
         self._floors = np.zeros(class_count, np.uint16)
         # Blocks are gathered first: what a class costs for each piece is then paid for thousands of segments at once.
-        self._piece = np.empty((max(1, min(_PIECE_CODES // class_count, slack)), class_count), np.uint16)
+        self._piece = np.empty((class_count, max(1, min(_PIECE_CODES // class_count, slack))), np.uint16)
         self._waiting = 0
 
     def add(self, codes: np.ndarray) -> None:
         """codes: (S, C) uint16, the next S segments in ordinal order."""
-        while len(codes):
-            part = codes[: len(self._piece) - self._waiting]
-            self._piece[self._waiting : self._waiting + len(part)] = part
-            self._waiting += len(part)
-            codes = codes[len(part) :]
-            if self._waiting == len(self._piece):
+        self.add_by_class(codes.T)
+
+    def add_by_class(self, codes: np.ndarray) -> None:
+        """codes: (C, S) uint16, the next S segments in ordinal order: cheaper, as selection goes class by class."""
+        while codes.shape[1]:
+            part = codes[:, : self._piece.shape[1] - self._waiting]
+            self._piece[:, self._waiting : self._waiting + part.shape[1]] = part
+            self._waiting += part.shape[1]
+            codes = codes[:, part.shape[1] :]
+            if self._waiting == self._piece.shape[1]:
                 self._take_piece()
 
     def _take_piece(self) -> None:
-        class_major = np.ascontiguousarray(self._piece[: self._waiting].T)  # (C, S)
+        class_major = self._piece[:, : self._waiting]  # (C, S)
         reaching = class_major >= self._floors[:, None]
         places = _LAST_ORDINAL - np.arange(self.segment_count, self.segment_count + self._waiting, dtype=np.uint64)
         for row in np.flatnonzero(reaching.any(axis=1)).tolist():

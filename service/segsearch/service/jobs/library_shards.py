@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from segsearch.core.errors import BadRecord, DataError, FeatureSpaceMismatch, InvalidInput
+from segsearch.core.errors import BadRecord, DataError, FeatureSpaceMismatch
 from segsearch.core.features import FeatureSpec
 from segsearch.core.records import count_records
 from segsearch.core.segments import SEGMENT_FRAMES
@@ -44,7 +44,7 @@ class LibraryShards:
         file = self.files[0]
         try:
             found = streams_of(file, self.spec.extractor)
-        except (DataError, InvalidInput):
+        except DataError:
             return
         sizes = {stream.key: stream.size for stream in found.streams}
         if any(sizes.get(stream.key) != stream.size for stream in self.spec.streams):

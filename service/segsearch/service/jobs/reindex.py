@@ -17,13 +17,14 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.progress import Advance, progress, say
 from segsearch.core.segments import segment_starts
 from segsearch.core.videos import Skips
+from segsearch.service.index.format import KEEP_CAP
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.manifest import BundleName, Manifest, Skipped
 from segsearch.service.index.selection import Selection
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.jobs.library_shards import LibraryShards
 from segsearch.service.scoring.scorer import Scorer
-from segsearch.service.settings import FRAME_LIMIT
+from segsearch.service.settings import FRAME_LIMIT, FRAME_LIMIT_CAP
 
 REASONS_KEPT = 20
 
@@ -59,8 +60,8 @@ def reindex(
     Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, and whatever the scorer raises.
     """
     started = time.monotonic()
-    if keep < 1:
-        raise ConfigError("keep", keep, "1 or more postings a class")
+    ConfigError.check_range("keep", keep, 1, KEEP_CAP)
+    ConfigError.check_range("frame_limit", frame_limit, 1, FRAME_LIMIT_CAP)
     shards = LibraryShards(files, _spec(scorer, spec), frame_limit, Skips() if skip_bad else None)
     shards.check_feature_space()
     with index.building() as building:
@@ -77,8 +78,8 @@ def _select(scorer: Scorer, shards: LibraryShards, writer: GenerationWriter, kee
     # A small library must not reserve memory for lists it cannot fill.
     selection = Selection(len(scorer.bundle.vocabulary), min(keep, shards.segment_bound()))
     with progress("reindex", shards.record_count, "videos") as advance:
-        for block in scorer.codes(_frames(shards, writer, advance)):
-            selection.add(block)
+        for block in scorer.codes(_frames(shards, writer, advance), by_class=True):
+            selection.add_by_class(block)
     if not writer.video_count:
         reason = shards.skips.summary() if shards.skips else "no record"
         raise DataError(shards.files[0], None, "videos", f"none that can be used in {len(shards.files)} files "
@@ -121,5 +122,6 @@ def _origin(scorer: Scorer) -> Origin:
 
 
 def _skipped(shards: LibraryShards) -> Skipped:
-    errors = shards.skips.errors if shards.skips is not None else []
-    return Skipped(len(errors), tuple(str(error) for error in errors[:REASONS_KEPT]))
+    skips = shards.skips or Skips()
+    reasons = tuple(str(error) for error in skips.errors[:REASONS_KEPT])
+    return Skipped(len(skips), reasons, len(skips.broken), skips.unread_bytes)

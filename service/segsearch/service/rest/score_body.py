@@ -69,10 +69,11 @@ class UploadReader:
             if video_id is not None:
                 raise InvalidInput("query.video_id", "given beside a JSON body", "`video_id` inside the body")
         elif kind == NPY:
+            if video_id is not None:
+                check_video_id(video_id, "query.video_id")
             upload = Upload(UNNAMED if video_id is None else video_id, self._from_npy(body))
         else:
             raise UnsupportedContent("content-type", repr(kind[:80]) if kind else "none", f"{JSON} or {NPY}")
-        check_video_id(upload.video_id)
         return upload
 
     def _from_json(self, body: bytes) -> Upload:
@@ -84,8 +85,7 @@ class UploadReader:
         video_id, frames = document.get("video_id", UNNAMED), document["frames"]
         if not isinstance(video_id, str):
             raise InvalidInput("video_id", _shown(video_id), "a string")
-        if not video_id.isprintable():  # half a surrogate pair among others, which JSON can spell and UTF-8 cannot
-            raise InvalidInput("video_id", _shown(video_id), "printable text")
+        check_video_id(video_id, "video_id")
         _check_members("frames", frames, {stream.name for stream in self.spec.streams}, set())
         streams = {stream.name: self._stream(stream, frames[stream.name]) for stream in self.spec.streams}
         lengths = {name: len(codes) for name, codes in streams.items()}

@@ -4,8 +4,8 @@
     segsearch train dbof_sample --data build/sample --out build/runs/dbof_sample --fold 0
 
 Hardware: 2 CPU cores (AMD EPYC).
-Time: @TIME@
-Rated MAP@100k: @MAP@ on fold 0.
+Time: 40 seconds of CPU; see `make demo`.
+Rated MAP@100k: 0.7907 on fold 0; 0.7238 on the test split.
 """
 
 from segsearch.training.aggregations import DBoFConfig, MoEConfig
