@@ -131,7 +131,8 @@ def checked_video(
             _check("labels", video.labels, vocabulary)
         if labelled and (video.labels is None or not len(video.labels)):
             # Trained on, it would be a no to every class.
-            raise InvalidInput("labels", "none", "the video's label indices, to train on")
+            found = "missing" if video.labels is None else "an empty list"
+            raise InvalidInput("labels", found, "the video's label indices, to train on")
         if segment_vocabulary is not None:
             _check("segment_labels", video.ratings.labels, segment_vocabulary)
     except InvalidInput as error:
