@@ -12,6 +12,7 @@ from segsearch.core.cli import emit
 from segsearch.core.errors import ConfigError
 from segsearch.core.progress import say
 from segsearch.training.backend import require_tensorflow
+from segsearch.training.checks import at_least
 from segsearch.training.cluster import check_cluster
 
 if TYPE_CHECKING:
@@ -33,7 +34,13 @@ def train(
     fold: Annotated[
         str, typer.Option(help="Rated shards to hold out: 0 to 4 (of five folds by file), all five in turn, or none.")
     ] = "none",
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and frames drawn.")] = 0,
+    stage1: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of another run of the same network, to start stage 2 from its stage 1.", metavar="RUN"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order and frames drawn.")] = 0,
     train_glob: Annotated[
         str | None, typer.Option("--train", help="Pattern of the shards with video labels, instead of the folder's.")
     ] = None,
@@ -65,6 +72,7 @@ def train(
 
     require_tensorflow("train")
     config = changed(_run_config(run), changes or ())
+    at_least("--seed", seed, 0)
     check_cluster(config.engine, os.environ.get("TF_CONFIG"))
     folds = _folds(fold)
     found = DataFolder.open(
@@ -89,7 +97,7 @@ def train(
 
     from segsearch.training.stages import Run
 
-    trained = Run(config=config, data=found, out=out, seed=seed, report=emit)
+    trained = Run(config=config, data=found, out=out, seed=seed, start=stage1, report=emit)
     trained.stage_one()
     for number in folds:
         trained.stage_two(number)

@@ -20,12 +20,14 @@ class NetworkConfig:
     """Byte codes to scores: how frames are normalised, how they become one vector, how that becomes classes."""
 
     normalisation: str = "l2"  # "l2": each frame, all streams together, to unit length; "none": as dequantised
+    input_dropout: float = 0.0  # of each value of each normalised frame, while training; the references have none
     aggregation: Aggregation = field(default_factory=DBoFConfig)
     head: Head = field(default_factory=MoEConfig)
     mix: MixConfig | None = None  # towers, each with its own aggregation and head, instead of the two above
 
     def __post_init__(self) -> None:
         one_of("normalisation", self.normalisation, ("l2", "none"))
+        share("input_dropout", self.input_dropout)
         if self.mix is not None and (self.aggregation, self.head) != (DBoFConfig(), MoEConfig()):
             found = (self.aggregation, self.head)
             raise ConfigError("aggregation, head", found, "left as they are beside a mix, whose towers have their own")

@@ -80,15 +80,25 @@ class VideoEvaluation:
 
 
 def rated_map(codes: np.ndarray, rated: RatedSegments) -> float:
-    """MAP@100k of (S, C) score codes over the rated pairs; nan without a positive.
+    """MAP@100k of (S, C) score codes over the rated pairs; nan without a positive."""
+    return mean_precision(rated_precisions(codes, rated))
+
+
+def mean_precision(precisions: dict[int, float]) -> float:
+    """The mean over classes; nan where there is none."""
+    return float(np.mean(list(precisions.values()))) if precisions else float("nan")
+
+
+def rated_precisions(codes: np.ndarray, rated: RatedSegments) -> dict[int, float]:
+    """Average precision at 100,000 of each class that has a positive, by ordinal, for (S, C) score codes.
 
     Only rated segments of a class are ranked, so the figure is comparable between runs, not with a whole library's.
     Ties keep the segments' order.
     """
     scores, hits = codes[rated.rows, rated.ordinals].astype(np.int64), rated.scores > 0  # (P,) each
     order = np.lexsort((rated.rows, -scores))
-    precisions = []
-    for ordinal in np.unique(rated.ordinals[hits]):
+    precisions = {}
+    for ordinal in np.unique(rated.ordinals[hits]).tolist():
         ranked = hits[order[rated.ordinals[order] == ordinal]]
-        precisions.append(ranking.average_precision_of_hits(ranked, int(ranked.sum()), ranking.MAP_CUT))
-    return float(np.mean(precisions)) if precisions else float("nan")
+        precisions[ordinal] = ranking.average_precision_of_hits(ranked, int(ranked.sum()), ranking.MAP_CUT)
+    return precisions

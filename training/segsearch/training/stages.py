@@ -4,7 +4,7 @@
     <out>/stage1/             checkpoint of stage 1, shared by all folds
     <out>/fold0/ ... fold4/   checkpoint, and matrix.npz: every held-out segment's score codes
     <out>/final/              checkpoint trained on every rated shard
-    <out>/folds.json          the five folds together
+    <out>/folds.json          the five folds together, and each class's average precision
 
 Each of these directories also holds metrics.jsonl, events/ and the state a killed run goes on from.
 """
@@ -32,7 +32,14 @@ from segsearch.training.config import RunConfig
 from segsearch.training.devices import Devices
 from segsearch.training.documents import document_of
 from segsearch.training.errors import OtherRun
-from segsearch.training.evaluation import RATED_MAP, SegmentEvaluation, VideoEvaluation, rated_map
+from segsearch.training.evaluation import (
+    RATED_MAP,
+    SegmentEvaluation,
+    VideoEvaluation,
+    mean_precision,
+    rated_map,
+    rated_precisions,
+)
 from segsearch.training.folder import FOLDS, DataFolder
 from segsearch.training.input.segments import SegmentExamples
 from segsearch.training.input.survey import RatedSegments, explain, survey_ratings, survey_training
@@ -47,7 +54,9 @@ from segsearch.training.scoring import write_matrix
 from segsearch.training.trainer import Stage, train
 
 RUN = "run.json"
+STAGE1 = "stage1"
 LAST_WEIGHTS = "last_weights.npz"  # of stage 1, not averaged
+FOLDS_FILE = "folds.json"
 MATRIX = "matrix.npz"  # see `score_matrix`
 Report = Callable[..., None]  # facts as keywords, one event a call
 
@@ -60,9 +69,12 @@ class Run:
     data: DataFolder
     out: Path
     seed: int = 0
+    start: Path | None = None  # another run's folder, whose stage 1 takes the place of this one's
     report: Report
 
     def __post_init__(self) -> None:
+        if self.start is not None:
+            self._check_start(Checkpoint.load(self.start / STAGE1))
         self.out.mkdir(parents=True, exist_ok=True)
         if self.devices.chief:
             _agree(self.out, self._document())
@@ -73,9 +85,10 @@ class Run:
         return Devices(self.config.engine.strategy)
 
     def stage_one(self) -> None:
-        """Trains on video labels, unless that is already done; judged by the rated shards' video labels."""
-        with self._prepared(0):
-            self._stage_one()
+        """Trains on video labels, unless that is done, here or in `start`; judged by the rated shards' video labels."""
+        if self.start is None:
+            with self._prepared(0):
+                self._stage_one()
 
     def stage_two(self, fold: int | None) -> None:
         """Trains on rated segments, holding out a fold or nothing; starts from stage 1's checkpoint."""
@@ -92,7 +105,7 @@ class Run:
         count = survey_training(data.train, data.features, data.vocabulary)
         inputs = (data.features, data.vocabulary, config.stage1, config.input, self.seed)
         held_out = VideoEvaluation(VideoExamples(data.rated, *inputs), "rated shards", config.stage1.evaluate_videos)
-        directory = self.out / "stage1"
+        directory = self.out / STAGE1
         with self.devices.scope():
             last = Network(config.network, data.features, len(data.vocabulary))
 
@@ -102,7 +115,7 @@ class Run:
 
         train(
             Stage(
-                name="stage1",
+                name=STAGE1,
                 directory=directory,
                 config=config.stage1,
                 objective=objective_of(config, config.stage1),
@@ -182,27 +195,44 @@ class Run:
         codes = [matrix.codes[matrix.rows_of(part.ids)] for matrix, part in zip(matrices, rated, strict=True)]
         folds = [rated_map(*fold) for fold in zip(codes, rated, strict=True)]
         together = RatedSegments.joined(rated)
+        precisions = rated_precisions(np.concatenate(codes), together)
+        entries = self.data.segment_vocabulary.entries
         summary = {
             "run": self.config.name,
             "seed": self.seed,
-            "pooled_rated_map_at_100k": rated_map(np.concatenate(codes), together),
+            "pooled_rated_map_at_100k": mean_precision(precisions),
             "mean_rated_map_at_100k": float(np.mean(folds)),
             "fold_rated_map_at_100k": folds,
             "rated_segments": len(together),
             "rated_pairs": len(together.scores),
         }
         if self.devices.chief:
-            write_atomically(self.out / "folds.json", json.dumps(summary, indent=1) + "\n")
+            by_class = {str(entries[ordinal].label_index): value for ordinal, value in precisions.items()}
+            document = {**summary, "pooled_average_precision": by_class}
+            write_atomically(self.out / FOLDS_FILE, json.dumps(document, indent=1) + "\n")
             self.report(event="folds", **summary)
         return summary
 
     def _start_of_stage_two(self) -> Network:
         """Stage 1's network, its head cut down to the segment classes."""
-        network = Checkpoint.load(self.out / "stage1").build_network()
+        stage1 = (self.start or self.out) / STAGE1
+        network = Checkpoint.load(stage1).build_network()
         if self.config.stage2_start == "last":
-            read_weights(self.out / "stage1" / LAST_WEIGHTS, network)
+            read_weights(stage1 / LAST_WEIGHTS, network)
         with self.devices.scope():
             return network.select_classes(self.data.segment_ordinals)
+
+    def _check_start(self, stage1: Checkpoint) -> None:
+        """Raises OtherRun, naming the first thing in which another run's stage 1 does not fit this one."""
+        mine = (self.config.network, self.data.features.space, self.data.vocabulary.digest)
+        other = (stage1.network_config, stage1.features.space, stage1.vocabulary.digest)
+        documents = [
+            {"network": document_of(network), "features": features, "vocabulary": vocabulary}
+            for network, features, vocabulary in (other, mine)
+        ]
+        difference = _first_difference("", *documents)
+        if difference is not None:
+            raise OtherRun(stage1.directory, *difference)
 
     @functools.cached_property
     def _rated(self) -> dict[Path, RatedSegments]:
@@ -273,6 +303,7 @@ class Run:
         return {
             "config": document_of(self.config),
             "seed": self.seed,
+            "stage1": Checkpoint.load(self.start / STAGE1).digest if self.start else None,
             "features": data.features.space,
             "vocabulary": data.vocabulary.digest,
             "segment_vocabulary": data.segment_vocabulary.digest,

@@ -23,16 +23,18 @@ class Network(keras.Model):
         super().__init__(name="network")
         self.config, self.features, self.classes = config, features, classes
         self.frames = Frames(features, config.normalisation, name="frames")
+        self.input_dropout = keras.layers.Dropout(config.input_dropout, name="input_dropout")
         self.body = body_of(config.body, features.streams, classes)
         self(np.zeros((1, 1, features.size), np.uint8), np.ones(1, np.int32))  # makes the variables
 
-    # (B, W, F) uint8, (B,) int32. Keras hands `training` on to the layers that know it.
-    def call(self, codes, frame_count, training=False):  # noqa: ARG002
+    # Keras hands `training` on to the body's layers.
+    def call(self, codes, frame_count, training=False):  # (B, W, F) uint8, (B,) int32
         """`scores` (B, C) and `embedding` (B, H); of a mix also `logits` (B, C), `tower_logits` (B, N, C) and
         `tower_weights` (B, N).
         """
         frame_mask = mask_of(frame_count, keras.ops.shape(codes)[1])  # (B, W)
-        return self.body(self.frames(codes, frame_mask), frame_mask)
+        frames = self.input_dropout(self.frames(codes, frame_mask), training=training)  # (B, W, F)
+        return self.body(frames, frame_mask)
 
     @property
     def aggregation(self) -> keras.layers.Layer | None:

@@ -1,0 +1,76 @@
+"""What the runs on one data set share, so that they differ in nothing but what each is about.
+
+Where it stands: each file in `runs/` takes one of these and says what is its own. Imports no TensorFlow.
+"""
+
+from typing import Any
+
+from segsearch.training.aggregations import (
+    ContextGatingConfig,
+    DBoFConfig,
+    HiddenConfig,
+    LogisticConfig,
+    NeXtVLADConfig,
+)
+from segsearch.training.config import AverageConfig, InputConfig, NetworkConfig, RunConfig, StageConfig, stage_two
+from segsearch.training.supervision import LabelConfig
+
+# AudioSet-Segments. Moving statistics start at variance 1 and a run has a thousand steps: the usual decay of 0.999
+# would not forget the start.
+AUDIOSET_DECAY = 0.99
+AUDIOSET_HEAD = LogisticConfig(l2=1e-6)
+AUDIOSET_HIDDEN = HiddenConfig(units=512, form="batch_norm_relu6", dropout=0.3, batch_norm_decay=AUDIOSET_DECAY)
+AUDIOSET_GATING = ContextGatingConfig(batch_norm_decay=AUDIOSET_DECAY)
+AUDIOSET_DBOF = DBoFConfig(
+    clusters=512,
+    hidden=512,
+    pooling="mean",
+    activation="relu6",
+    hidden_dropout=0.3,
+    batch_norm_decay=AUDIOSET_DECAY,
+)
+AUDIOSET_NEXTVLAD = NeXtVLADConfig(
+    clusters=32,
+    hidden=HiddenConfig(units=512, form="batch_norm", dropout=0.3, batch_norm_decay=AUDIOSET_DECAY, unbiased=False),
+    gating=ContextGatingConfig(form="squeeze", batch_norm_decay=AUDIOSET_DECAY),
+    batch_norm_decay=AUDIOSET_DECAY,
+)
+
+
+def audioset(name: str, *, context_frames: int = 2, stage1: dict[str, Any] | None = None, **network: Any) -> RunConfig:
+    """A run on AudioSet-Segments: 1,600 training and 709 rated videos of 128-d sound features, 100 segment classes.
+
+    context_frames: few, for a segment is half a clip here and the next clip is another video's. stage1: what differs
+    there; stage 2 takes its own settings, whatever those are.
+    """
+    first = StageConfig(
+        **{
+            "learning_rate": 0.002,
+            "decay": 0.8,
+            "decay_examples": 12_800,  # eight epochs
+            "batch_size": 64,
+            "epochs": 40,
+            "average": AverageConfig(decay=0.99),
+            "log_every_steps": 25,
+            "evaluate_every_epochs": 10,
+            **(stage1 or {}),
+        }
+    )
+    return RunConfig(
+        name=name,
+        # Sound alone is PCA-whitened already: frames are taken as dequantised.
+        network=NetworkConfig(**{"normalisation": "none", "input_dropout": 0.2, **network}),
+        # Every record fits in memory, and in one shuffle.
+        input=InputConfig(shuffle_videos=4096, shuffle_segments=16384, cache=True),
+        stage1=first,
+        stage2=stage_two(
+            first,
+            decay=0.9,
+            decay_examples=15_000,
+            frame_draw="context",
+            labels=LabelConfig(weak_negatives="each", weak_weight=0.1),
+            average=AverageConfig(decay=0.995),
+            evaluate_every_epochs=1,
+        ),
+        context_frames=context_frames,
+    )
