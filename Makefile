@@ -18,14 +18,14 @@ define install
 	@touch $(1)/.installed
 endef
 
-.PHONY: help demo serve test test-slow check lint types contracts format bench runs-data constraints clean
+.PHONY: help demo serve test test-slow check lint types contracts format bench runs-data ablation constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing the training and test environment into $(VENV) (some minutes the first time)"
-	@$(call install,$(VENV),cpu$(comma)train$(comma)dev)
+	@$(call install,$(VENV),cpu$(comma)train$(comma)plot$(comma)dev)
 
 $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing the serving environment into $(SERVE_VENV)"
@@ -74,6 +74,9 @@ runs-data: $(VENV)/.installed $(SERVE_VENV)/.installed ## the recorded run on Au
 	$(SERVE_VENV)/bin/segsearch reindex --bundle build/runs/data/bundles/dbof-audioset \
 		--data '$(SHARED)/data/test*.tfrecord' --index build/runs/data/index
 	$(SERVE_VENV)/bin/segsearch submit --index build/runs/data/index --out build/runs/data/submission.csv
+
+ablation: $(VENV)/.installed ## the paper's tables on AudioSet-Segments (docs/results.md); goes on where it was stopped
+	@$(BIN)/python -m segsearch.training.ablation --data $(SHARED)/data --out build/ablation --report docs/results.md
 
 constraints: $(VENV)/.installed ## write down the versions that are installed now
 	@(echo "# The exact versions that tests ran with; \`make constraints\` writes this file anew."; \

@@ -61,7 +61,9 @@ def context_row(context: int) -> str:
 
 def decay_row(decay: float | None) -> str:
     """The row of DBoF with this EMA decay; None: without an average."""
-    return {RUN_DECAY: "dbof", None: "dbof_context"}.get(decay, f"dbof_decay_{_digits(decay)}")
+    if decay is None:
+        return "dbof_context"
+    return "dbof" if decay == RUN_DECAY else f"dbof_decay_{_digits(decay)}"
 
 
 def temperature_row(temperature: float) -> str:
@@ -112,5 +114,5 @@ def _temperatures() -> list[Row]:
     return [*rows, Row(name=NO_DIVERGENCE, run="mixdbof_audioset", changes=(f"{distillation}.weight=0",))]
 
 
-def _digits(value: float | None) -> str:
+def _digits(value: float) -> str:
     return f"{value:g}".replace(".", "")

@@ -27,7 +27,8 @@ Arrays = Mapping[str, np.ndarray]
 def differences(network: Network, reference: Reference, arrays: Arrays, training: bool) -> dict[str, float]:
     """Largest absolute difference of each output that the file holds; infinite where shapes differ.
 
-    training: outputs with batch statistics, and loss terms too. The weights are as before afterwards.
+    training: outputs with batch statistics, and loss terms too, of which those above 1 count as 1. The weights are as
+    before afterwards.
     """
     before = network.get_weights()
     frames, frame_counts = frames_shown(reference, arrays)
@@ -100,7 +101,10 @@ def _loss_terms(outputs: Mapping[str, Any], network: Network, arrays: Arrays) ->
         ours["loss_weighted"] = losses.cross_entropy(outputs["scores"], labels, weights)
         if network.config.mix is not None:
             ours |= _mix_terms(outputs, network.config.mix.distillation, labels, l2)
-    yield from ((name, value, arrays[name]) for name, value in ours.items() if name in arrays)
+    for name in ours.keys() & arrays.keys():
+        # A sum over classes and towers of 75 has no float32 nearer than 8e-6: above 1, the share of it that differs.
+        size = max(1.0, float(np.max(np.abs(arrays[name]))))
+        yield name, ours[name] / size, arrays[name] / size
 
 
 def _mix_terms(outputs: Mapping[str, Any], settings: DistillationConfig, labels: Any, l2: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`segsearch import-checkpoint`: trained networks of the public reference systems, for use here."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,8 +92,5 @@ def _flags(texts: list[str] | tuple[str, ...]) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign:
             raise ConfigError("--flag", text, "name=value, as in dbof_activation=relu6")
-        try:
-            flags[name] = json.loads(value.lower() if value in ("True", "False") else value)
-        except json.JSONDecodeError:
-            flags[name] = value
+        flags[name] = value
     return flags

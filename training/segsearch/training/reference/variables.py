@@ -66,7 +66,8 @@ class Reference:
         named_model = meta.get("model", meta.get("model_name"))
         if not isinstance(named_model, str) or not named_model.strip():
             raise ConfigError("model", named_model, "the name of a reference model, as DbofModel")
-        model, flags = _class_name(named_model), dict(meta.get("flags", {}))
+        model = _class_name(named_model)
+        flags = {name: _flag_value(value) for name, value in (meta.get("flags") or {}).items() if value is not None}
         named = {name.removesuffix(":0"): np.asarray(array) for name, array in variables.items()}
         weights = {
             name.removeprefix("tower/"): array.astype(np.float32)
@@ -92,7 +93,7 @@ class Reference:
         arrays = read_arrays(path)
         try:
             meta = json.loads(str(arrays["meta"]))
-            told = {**meta, "repo": repo or meta.get("repo"), "flags": {**meta.get("flags", {}), **(flags or {})}}
+            told = {**meta, "repo": repo or meta.get("repo"), "flags": {**(meta.get("flags") or {}), **(flags or {})}}
         except (KeyError, ValueError, AttributeError, TypeError) as error:
             wanted = "an .npz with meta (JSON) and var/<name> arrays"
             raise CheckpointMismatch(path, f"{type(error).__name__}: {error}", wanted) from None
@@ -182,6 +183,14 @@ def _graph_name(name: str) -> str:
 def _class_name(model: str) -> str:
     """`Skalic:Lstmbidirect` is an Lstmbidirect, and `DbofModel (segments)` a DbofModel."""
     return model.rpartition(":")[2].split()[0]
+
+
+def _flag_value(value: Any) -> Any:
+    """A flag as its type, where it was written down as on a command line: `False`, `0.01`, `relu6`."""
+    try:
+        return json.loads(value.lower() if value in ("True", "False") else value)
+    except (TypeError, ValueError):
+        return value
 
 
 class Variables:
