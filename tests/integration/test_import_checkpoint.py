@@ -88,6 +88,25 @@ def test_a_network_with_other_outputs_is_refused_and_not_written(name, field, ch
     assert not (tmp_path / "imported").exists()
 
 
+def test_a_loss_may_differ_in_the_last_bits_that_float32_has_for_it(command, spoilt, tmp_path):
+    def two_steps_off(arrays):
+        found = np.float32(arrays["final_loss"])
+        return found + 2 * np.spacing(found)
+
+    source = spoilt("mixnextvlad_train_distill_T1", final_loss=two_steps_off)
+    command(source, "--out", tmp_path / "imported", "--check")
+    assert (tmp_path / "imported").exists()
+
+
+def test_flags_may_be_written_as_on_a_command_line(command, spoilt, tmp_path):
+    def as_text(arrays):
+        meta = json.loads(str(arrays["meta"]))
+        return json.dumps({**meta, "flags": {name: str(value) for name, value in meta["flags"].items()}})
+
+    command(spoilt("willow_netvlad_gated", meta=as_text), "--out", tmp_path / "imported", "--check")
+    assert Checkpoint.load(tmp_path / "imported").training["flags"]["gating_remove_diag"] is False
+
+
 def test_a_file_without_outputs_cannot_be_checked(command, golden, tmp_path):
     with pytest.raises(CheckpointMismatch, match="no inputs and outputs to check by"):
         command(golden / "e2e_framelogistic_weights.npz", "--out", tmp_path / "imported", "--check")

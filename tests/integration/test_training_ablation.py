@@ -1,4 +1,4 @@
-"""The ablation's queue with real trainings: rows share a first stage, failures are told, and what is done stays done."""
+"""The ablation's queue with real trainings: rows share a stage 1, failures are told, what is done stays done."""
 
 import json
 
