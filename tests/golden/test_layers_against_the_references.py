@@ -3,20 +3,16 @@
 All go through the importer, the starter code's DBoF too; its layer has golden tests of its own.
 """
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from segsearch.training.config import RunConfig, StageConfig
+from segsearch.training.config import StageConfig
 from segsearch.training.distillation import mixed_cross_entropy
-from segsearch.training.layers.frames import mask_of
 from segsearch.training.losses import cross_entropy
-from segsearch.training.models.network import Network
-from segsearch.training.objective import MixObjective, objective_of
-from segsearch.training.reference.check import differences, frames_shown
-from segsearch.training.reference.checkpoints import Reference, converted, load_weights
+from segsearch.training.objective import MixObjective
+from segsearch.training.reference.check import differences
+from segsearch.training.reference.recorded import Recorded
 from segsearch.training.trainer import OptimiserStep
 
 TOLERANCE = 1e-5
@@ -40,40 +36,6 @@ POOLED = {  # names of the taps, in our order of streams
     "nextvlad_logistic": ("tap/NeXtVLAD_out", "tap/NeXtVLAD_out_2"),
 }
 MIX = "mixnextvlad_train_distill_T1"
-
-
-class Recorded:
-    """A recorded reference and our network with its weights."""
-
-    def __init__(self, path):
-        with np.load(path) as file:
-            self.arrays = {name: file[name] for name in file.files}
-        self.training = json.loads(str(self.arrays["meta"]))["is_training"]
-        self.reference = Reference.read_npz(path)
-        self.found = converted(self.reference)
-        self.network = Network(self.found.config, self.found.features, self.found.classes)
-        load_weights(self.network.body, self.found.weights, path)
-
-    @property
-    def from_bytes(self):
-        """What the file holds without the float frames that the reference saw: ours are made of bytes then."""
-        return {name: array for name, array in self.arrays.items() if name != "model_input"}
-
-    @property
-    def frames(self):
-        """Frames and mask as the reference saw them."""
-        codes, frame_counts = frames_shown(self.reference, self.from_bytes)
-        frame_mask = mask_of(frame_counts, codes.shape[1])
-        return self.network.frames(codes, frame_mask), frame_mask
-
-    def ours(self, kind):
-        """Our variable's path -> the file's array of this kind (`grad`, `after_update_ops`), mapped by the importer."""
-        start = f"{kind}/"
-        named = {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
-        absent = {f"tower/{name}": np.full_like(array, np.nan) for name, array in self.reference.variables.items()}
-        meta = json.loads(str(self.arrays["meta"]))
-        filled = converted(Reference.of(self.reference.source, meta, {**absent, **named})).weights
-        return {path: array for path, array in filled.items() if not np.isnan(array).any()}
 
 
 @pytest.fixture(scope="module")
@@ -132,25 +94,17 @@ def test_dequantised_frames_are_the_references(recorded):
 
 @pytest.fixture
 def mix(recorded):
-    """The recorded training step of a mix: its case, the objective's batch, and its loss terms' gradients."""
+    """The recorded training step of a mix."""
     case = recorded(MIX)
     before = case.network.get_weights()
-    codes, frame_counts = frames_shown(case.reference, case.from_bytes)
-    batch = {"codes": codes, "frame_count": frame_counts, "labels": case.arrays["labels"]}
-    yield case, {name: tf.constant(values) for name, values in batch.items()}
+    yield case
     case.network.set_weights(before)
 
 
 def test_the_objective_of_a_mix_has_the_references_loss_and_gradients(mix):
-    case, batch = mix
-    config = RunConfig(name="mix", network=case.found.config)
-    with tf.GradientTape() as tape:
-        loss = objective_of(config, config.stage1).loss(case.network, case.network, batch, tf.constant(0, tf.int64))
-        loss += sum(case.network.losses)
-    variables = {below_the_mix(variable): variable for variable in case.network.trainable_variables}
-    gradients = dict(zip(variables, tape.gradient(loss, [v.value for v in variables.values()]), strict=True))
-    expected = case.ours("grad")
-    np.testing.assert_allclose(loss, case.arrays["final_loss"], rtol=0, atol=TOLERANCE)
+    loss, gradients = mix.loss_and_gradients()
+    expected = mix.ours("grad")
+    np.testing.assert_allclose(loss, mix.arrays["final_loss"], rtol=0, atol=TOLERANCE)
     assert len(expected) > 40
     for path, gradient in expected.items():
         scale = max(1.0, float(np.abs(gradient).max()))
@@ -160,29 +114,22 @@ def test_the_objective_of_a_mix_has_the_references_loss_and_gradients(mix):
 
 
 def test_a_step_moves_a_mixs_statistics_as_the_reference_and_its_weights_by_the_references_gradients(mix):
-    case, batch = mix
     config = StageConfig(learning_rate=2e-4, clip_norm=1.0, average=None)
-    objective = MixObjective(case.found.body.distillation)
-    before = {below_the_mix(variable): variable.numpy() for variable in case.network.weights}
-    step = OptimiserStep(
-        case.network, config, {k: tf.TensorSpec(v.shape, v.dtype) for k, v in batch.items()}, objective
-    )
+    objective, batch = MixObjective(mix.found.body.distillation), mix.batch
+    before = {mix.path_of(variable): variable.numpy() for variable in mix.network.weights}
+    step = OptimiserStep(mix.network, config, {k: tf.TensorSpec(v.shape, v.dtype) for k, v in batch.items()}, objective)
     step(batch, 0)
-    after = {below_the_mix(variable): variable.numpy() for variable in case.network.weights}
-    statistics = case.ours("after_update_ops")
+    after = {mix.path_of(variable): variable.numpy() for variable in mix.network.weights}
+    statistics = mix.ours("after_update_ops")
     assert len(statistics) == 26
     for path, array in statistics.items():
         np.testing.assert_allclose(after[path], array, atol=TOLERANCE, rtol=0, err_msg=path)
-    for path, gradient in case.ours("grad").items():
+    for path, gradient in mix.ours("grad").items():
         # Adam's first step is lr g / (|g| + 3e-7), g clipped to norm 1; float noise has a random sign.
         clipped = gradient / max(1.0, float(np.linalg.norm(gradient)))
         moved = np.where(np.abs(clipped) > 5e-6, after[path] - before[path], 0)
         expected = np.where(np.abs(clipped) > 5e-6, -2e-4 * clipped / (np.abs(clipped) + 3.2e-7), 0)
         np.testing.assert_allclose(moved, expected, atol=TOLERANCE, rtol=0, err_msg=path)
-
-
-def below_the_mix(variable):
-    return variable.path.partition("/mix/")[2]
 
 
 def test_cross_entropy_with_the_mixs_epsilon_is_the_references(golden):
