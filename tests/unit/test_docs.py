@@ -9,7 +9,7 @@ from segsearch.core.cli import build
 from tests.conftest import ROOT
 from tests.documents import shell_lines
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/runs.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/training.md", "docs/runs.md")
 
 
 def commands(program):
