@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle, Golden, Graph, Manifest, free_version, write_bundle
-from segsearch.core.errors import BundleRefused, ConfigError
+from segsearch.core.errors import BundleRefused, BundleSpaceMismatch, BundleVocabularyMismatch, ConfigError
 from segsearch.core.features import FeatureSpec
 from segsearch.core.vocabulary import Entry, Vocabulary
 
@@ -126,8 +126,8 @@ def edit_manifest(**changes):
         (add_file, "unknown file weights.bin"),
         (cut_manifest, "manifest.json is not JSON"),
         (edit_manifest(format_version=2), "format version 2; this release reads 1"),
-        (edit_manifest(class_count=3), "does not match the manifest's digest and class count"),
-        (edit_manifest(vocabulary_digest="0" * 64), "does not match the manifest's digest and class count"),
+        (edit_manifest(class_count=3), "vocabulary of 2 classes, digest .*, wanted 3 classes"),
+        (edit_manifest(vocabulary_digest="0" * 64), "wanted 2 classes, digest 000000000000"),
         (edit_manifest(feature_space="youtube8m/audio5/-2..2"), "feature_space is"),
         (edit_manifest(golden={}), "manifest is not usable"),
         (edit_manifest(features={"streams": "audio"}), "manifest is not usable"),
@@ -162,6 +162,21 @@ def test_a_damaged_bundle_is_refused_with_the_reason(directory, damage, reason):
     damage(directory)
     with pytest.raises(BundleRefused, match=reason):
         Bundle.open(directory)
+
+
+def test_a_foreign_feature_space_is_an_error_of_its_own(directory):
+    edit_manifest(feature_space="youtube8m/audio5/-2..2")(directory)
+    with pytest.raises(BundleSpaceMismatch) as caught:
+        Bundle.open(directory)
+    assert (caught.value.found, caught.value.wanted) == ("youtube8m/audio5/-2..2", "youtube8m/audio4/-2..2")
+
+
+def test_a_foreign_vocabulary_is_an_error_of_its_own(directory):
+    edit_manifest(vocabulary_digest="f" * 64)(directory)
+    with pytest.raises(BundleVocabularyMismatch) as caught:
+        Bundle.open(directory)
+    assert caught.value.found == f"2 classes, digest {VOCABULARY.digest[:12]}"
+    assert caught.value.wanted == "2 classes, digest ffffffffffff"
 
 
 def test_a_directory_without_a_manifest_is_refused(tmp_path):

@@ -146,6 +146,48 @@ class BundleRefused(SegsearchError):
         self.path, self.reason = path, reason
 
 
+class BundleSpaceMismatch(BundleRefused):
+    """A bundle whose feature space is not the one its own streams make."""
+
+    code = "bundle-space-mismatch"
+
+    def __init__(self, path: Path, found: str, wanted: str):
+        super().__init__(path, f"feature_space is {found!r}, wanted {wanted!r} as its streams say")
+        self.found, self.wanted = found, wanted
+
+
+class BundleVocabularyMismatch(BundleRefused):
+    """A bundle whose vocabulary is not the one its manifest was written for."""
+
+    code = "bundle-vocabulary-mismatch"
+
+    def __init__(self, path: Path, found: str, wanted: str):
+        super().__init__(path, f"vocabulary of {found}, wanted {wanted} by the manifest's digest and class count")
+        self.found, self.wanted = found, wanted
+
+
+class SignatureMismatch(BundleRefused):
+    """A bundle's model that takes or gives something else than the bundle promises."""
+
+    code = "signature-mismatch"
+
+
+class OutputNotFinite(BundleRefused):
+    """A bundle's model that gave NaN, infinity, or a score that is no probability."""
+
+    code = "output-not-finite"
+
+
+class GoldenMismatch(BundleRefused):
+    """A bundle's model that does not reproduce the golden segments."""
+
+    code = "golden-mismatch"
+
+    def __init__(self, path: Path, segment: int, difference: float, tolerance: float):
+        super().__init__(path, f"golden segment {segment} differs by {difference:.3g}, wanted at most {tolerance:.3g}")
+        self.segment, self.difference, self.tolerance = segment, difference, tolerance
+
+
 class GenerationCorrupt(SegsearchError):
     """An index generation whose files do not agree with its manifest."""
 
