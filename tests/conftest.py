@@ -28,3 +28,11 @@ def shared() -> Path:
 def golden(shared: Path) -> Path:
     """Inputs, weights and outputs of the reference implementations."""
     return shared / "golden"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Commands that tests run remember things in a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -92,7 +92,7 @@ def test_a_label_that_the_index_does_not_know_is_named_with_its_file(tmp_path, i
 
 OUT_OF_RANGE = {
     "reindex --bundle B --data D --index I": [
-        ("keep", 0), ("keep", 1_000_001), ("batch", 0), ("batch", 4097), ("threads", -1), ("frame-limit", 0),
+        ("keep", 0), ("keep", 1_000_001), ("batch", -1), ("batch", 4097), ("threads", -1), ("frame-limit", 0),
     ],
     "submit --index I --out O": [("limit", 0), ("limit", 100_001)],
     "evaluate --index I --data D": [("k", 0), ("k", 100_001)],
@@ -133,7 +133,7 @@ def test_a_word_in_place_of_a_number_exits_with_two(places, here, line):
     assert here(*words, f"--{OUT_OF_RANGE[line][0][0]}", "many")[0] == 2
 
 
-@pytest.mark.parametrize(("option", "value"), [("port", 65_536), ("frame-limit", 0), ("batch", 0)])
+@pytest.mark.parametrize(("option", "value"), [("port", 65_536), ("frame-limit", 0), ("batch", -1)])
 def test_a_server_refuses_a_number_out_of_range_in_the_same_way(places, option, value):
     assert f"error: {option.replace('-', '_')} is {value}, wanted " in refused(
         places["I"], places["B"], f"--{option}", value

@@ -5,8 +5,8 @@ import onnxruntime
 import pytest
 
 from segsearch.core.score_codes import encode_logits
-from segsearch.export.heads import LogisticScores, MixtureScores, score_codes
-from segsearch.export.onnx_graph import FLOAT, UINT16, OnnxGraph
+from segsearch.export.heads import LogisticScores, MixtureScores, score_codes, soundness
+from segsearch.export.onnx_graph import BOOL, FLOAT, UINT16, OnnxGraph
 
 CLASSES, EXPERTS = 5, 3
 
@@ -62,3 +62,14 @@ def test_codes_of_a_logistic_head_are_those_of_its_logits():
     p, _, codes = judge(LogisticScores(), columns)
     np.testing.assert_array_equal(codes, encode_logits(columns))
     np.testing.assert_allclose(p, 1 / (1 + np.exp(-columns.astype(np.float64))), atol=1e-6)
+
+
+def test_a_segment_is_sound_unless_a_logit_is_nan_or_its_embedding_no_number():
+    logits, embedding = np.zeros((6, CLASSES), np.float32), np.zeros((6, 4), np.float32)
+    logits[1, 2], logits[2, 0], logits[3, 4] = np.nan, np.inf, -np.inf
+    embedding[4, 1], embedding[5, 3] = np.nan, -np.inf
+    graph = OnnxGraph()
+    names = [graph.input("l", FLOAT, ["row", CLASSES]), graph.input("e", FLOAT, ["row", 4])]
+    model = graph.model("sound", {"sound": (soundness(graph, *names), BOOL, ["row"])}).SerializeToString()
+    (sound,) = onnxruntime.InferenceSession(model).run(["sound"], {"l": logits, "e": embedding})
+    assert sound.tolist() == [True, False, True, True, False, False]

@@ -9,7 +9,7 @@ import pytest
 
 from segsearch.core.blocks import cut_pieces
 from segsearch.core.bundle import Bundle, write_bundle
-from segsearch.core.errors import BundleRefused
+from segsearch.core.errors import BundleRefused, GoldenMismatch, OutputNotFinite, SignatureMismatch
 from segsearch.core.score_codes import decode, encode_probabilities
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
@@ -101,15 +101,26 @@ def test_a_model_whose_codes_are_not_its_scores_is_refused(bundle, tmp_path):
         constant = next(c for c in graph.initializer if c.name == multiply.input[1])
         constant.CopyFrom(onnx.numpy_helper.from_array(np.float32(512), constant.name))
 
-    with pytest.raises(BundleRefused, match=r"golden segment \d+ differs"):
+    with pytest.raises(GoldenMismatch, match=r"golden segment \d+ differs"):
         OnnxScorer(edited(bundle, tmp_path, wrong_codes))
+
+
+def test_a_model_that_calls_its_own_codes_unsound_is_refused(bundle, tmp_path):
+    def never_sound(graph):
+        sound = next(node for node in graph.node if node.output[0] == "sound")
+        node = next(node for node in graph.node if node.output[0] == sound.input[0])
+        constant = next(c for c in graph.initializer if c.name == node.input[1])
+        constant.CopyFrom(onnx.numpy_helper.from_array(np.float32(0), constant.name))
+
+    with pytest.raises(OutputNotFinite, match="NaN or infinite"):
+        OnnxScorer(edited(bundle, tmp_path, never_sound))
 
 
 def test_a_graph_of_blocks_for_another_context_is_refused(bundle, tmp_path):
     other = Bundle.open(write_block_bundle(tmp_path, tiny_line(context=0)))
     manifest = dataclasses.replace(bundle.manifest, graphs=bundle.manifest.graphs[:1])
     target = write_bundle(tmp_path, manifest, bundle.vocabulary, other.model_path.read_bytes(), replace=True)
-    with pytest.raises(BundleRefused, match=r"windows is tensor\(int32\)"):
+    with pytest.raises(SignatureMismatch, match=r"windows is tensor\(int32\)"):
         OnnxScorer(Bundle.open(target))
 
 

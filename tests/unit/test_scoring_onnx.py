@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from segsearch.core.bundle import Bundle, Manifest, write_bundle
-from segsearch.core.errors import BundleRefused, ConfigError
+from segsearch.core.errors import BundleRefused, ConfigError, GoldenMismatch, OutputNotFinite, SignatureMismatch
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import cut_windows, segment_starts
 from segsearch.service.scoring.micro_batches import micro_batches
@@ -30,9 +30,11 @@ def bundle_of(
     return Bundle.open(write_bundle(root, edit(tiny_manifest(MODEL, VOCABULARY)), VOCABULARY, content))
 
 
-def refusal(bundle: Bundle) -> str:
+def refusal(bundle: Bundle, kind: type[BundleRefused] = BundleRefused) -> str:
+    """Why a bundle is refused, with an error of exactly this kind."""
     with pytest.raises(BundleRefused) as caught:
         OnnxScorer(bundle)
+    assert type(caught.value) is kind
     return caught.value.reason
 
 
@@ -82,7 +84,7 @@ def test_cuda_on_demand_is_an_error_where_there_is_none(tiny_bundle, scorer):
             OnnxScorer(tiny_bundle, provider="cuda")
 
 
-@pytest.mark.parametrize("options", [{"batch": 0}, {"threads": -1}])
+@pytest.mark.parametrize("options", [{"batch": -1}, {"batch": 4097}, {"threads": -1}])
 def test_options_that_cannot_work_are_named(tiny_bundle, options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         OnnxScorer(tiny_bundle, **options)
@@ -94,14 +96,15 @@ def test_a_model_that_misses_its_golden_segments_is_refused_with_the_difference(
         scores[1, 2] += 0.01
         return dataclasses.replace(manifest, golden=dataclasses.replace(manifest.golden, scores=scores))
 
-    assert "golden segment 1 differs by 0.01, wanted at most 0.0001" in refusal(
-        bundle_of(tmp_path, MODEL.onnx(), worse)
-    )
+    with pytest.raises(GoldenMismatch, match=r"golden segment 1 differs by 0.01, wanted at most 0.0001") as caught:
+        OnnxScorer(bundle_of(tmp_path, MODEL.onnx(), worse))
+    assert (caught.value.segment, caught.value.tolerance) == (1, 1e-4)
+    assert caught.value.difference == pytest.approx(0.01, abs=1e-5)
 
 
 def test_a_model_that_gives_nan_is_refused(tmp_path):
     broken = TinyModel(np.full_like(MODEL.weights, np.nan), MODEL.biases)
-    assert "NaN" in refusal(bundle_of(tmp_path, broken.onnx()))
+    assert "NaN" in refusal(bundle_of(tmp_path, broken.onnx()), OutputNotFinite)
 
 
 def scaled_scores(model: TinyModel, factor: float) -> onnx.ModelProto:
@@ -125,22 +128,22 @@ def test_a_score_that_rounding_carries_past_one_is_one(tmp_path):
 
 
 def test_a_model_whose_scores_are_no_probabilities_is_refused(tmp_path):
-    assert "outside 0 to 1" in refusal(bundle_of(tmp_path, scaled_scores(MODEL, 50)))
+    assert "outside 0 to 1" in refusal(bundle_of(tmp_path, scaled_scores(MODEL, 50)), OutputNotFinite)
 
 
 def test_a_model_of_another_output_size_is_refused(tmp_path):
     other = TinyModel.seeded(5)
-    assert "scores is tensor(float)" in refusal(bundle_of(tmp_path, other.onnx()))
+    assert "scores is tensor(float)" in refusal(bundle_of(tmp_path, other.onnx()), SignatureMismatch)
 
 
 def test_a_model_of_another_frame_size_is_refused(tmp_path):
     other = TinyModel.seeded(len(NAMES), SPEC.size + 1)
-    assert "frames is tensor(uint8)" in refusal(bundle_of(tmp_path, other.onnx()))
+    assert "frames is tensor(uint8)" in refusal(bundle_of(tmp_path, other.onnx()), SignatureMismatch)
 
 
 def test_a_model_with_another_input_name_is_refused(tmp_path):
     text = MODEL.onnx().SerializeToString().replace(b"frame_count", b"frame_kount")
-    assert "inputs of the model" in refusal(bundle_of(tmp_path, text))
+    assert "inputs of the model" in refusal(bundle_of(tmp_path, text), SignatureMismatch)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):

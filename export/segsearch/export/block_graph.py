@@ -2,16 +2,17 @@
 
 Inputs as `core.blocks.BlockBatch` lays them out: `frames` (5M, F) uint8, `block_frames` (M,) int32, `windows` (S, P)
 int32. Outputs `scores` (S, C) float32, `codes` (S, C) uint16, `class_codes` (C, S) uint16 for selection, which goes
-class by class, and `embedding` (S, H) float32. Whoever wants fewer asks for fewer: ONNX Runtime can leave out the rest.
+class by class, `embedding` (S, H) float32, and `sound` (S,) bool, false where a score or the embedding is no number: a
+code cannot say so. Whoever wants fewer asks for fewer: ONNX Runtime can leave out the rest.
 """
 
 import onnx
 
 from segsearch.core.blocks import reach
 from segsearch.export.folding import Steps
-from segsearch.export.heads import score_codes
+from segsearch.export.heads import score_codes, soundness
 from segsearch.export.line import Line
-from segsearch.export.onnx_graph import FLOAT, INT32, UINT8, UINT16, OnnxGraph
+from segsearch.export.onnx_graph import BOOL, FLOAT, INT32, UINT8, UINT16, OnnxGraph
 from segsearch.export.pooling import BLOCK_FRAMES, FRAMES, WINDOWS
 
 
@@ -27,6 +28,7 @@ def block_graph(line: Line) -> onnx.ModelProto:
         "codes": (codes, UINT16, ["segment", line.classes]),
         "class_codes": (graph("Transpose", codes, perm=[1, 0]), UINT16, [line.classes, "segment"]),
         "embedding": (given, FLOAT, ["segment", line.embedding_size]),
+        "sound": (soundness(graph, judged.logits, given), BOOL, ["segment"]),
     }
     return graph.model("block_graph", outputs)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segsearch.core.score_codes import HIGHEST, STEPS_PER_LOGIT
-from segsearch.export.onnx_graph import UINT16, OnnxGraph, ints
+from segsearch.export.onnx_graph import FLOAT, UINT16, OnnxGraph, ints
 
 _LOGIT_BOUND = 44.0  # exp of it is finite in float32, and far beyond what a score code tells apart (32)
 _LOGIT_ZERO = (HIGHEST + 1) // 2
@@ -90,3 +90,15 @@ def score_codes(graph: OnnxGraph, logits: str) -> str:
     steps = graph("Round", graph("Mul", logits, np.float32(STEPS_PER_LOGIT)))
     inside = graph("Clip", graph("Add", steps, np.float32(_LOGIT_ZERO)), np.float32(0), np.float32(HIGHEST))
     return graph("Cast", inside, to=UINT16)
+
+
+def soundness(graph: OnnxGraph, logits: str, embedding: str) -> str:
+    """(S,) bool: whether no logit of a segment (S, C) is NaN and its embedding (S, H) is finite.
+
+    An infinite logit stands for a probability that rounds to 0 or 1; x - x is NaN only where x is not finite.
+    """
+    faults = [
+        graph("ReduceMax", graph("Cast", graph("IsNaN", value), to=FLOAT), ints(1), keepdims=0)
+        for value in (logits, graph("Sub", embedding, embedding))
+    ]
+    return graph("Less", graph("Add", *faults), np.float32(1))

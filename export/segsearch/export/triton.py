@@ -18,7 +18,9 @@ def triton_config(manifest: Manifest) -> str:
             ("block_frames", "INT32", (-1,)),
             ("windows", "INT32", (-1, 2 * reach(manifest.context_frames) + 1)),
         ]
-        codes = [("codes", "UINT16", (-1, classes)), ("class_codes", "UINT16", (classes, -1))]
+        codes = [
+            ("codes", "UINT16", (-1, classes)), ("class_codes", "UINT16", (classes, -1)), ("sound", "BOOL", (-1,)),
+        ]  # fmt: skip
     else:
         inputs, codes = [("frames", "UINT8", (-1, -1, size)), ("frame_count", "INT32", (-1,))], []
     outputs = [("scores", "FP32", (-1, classes)), *codes, ("embedding", "FP32", (-1, embedding))]

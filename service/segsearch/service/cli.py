@@ -8,7 +8,7 @@ import typer
 
 from segsearch.core.cli import emit
 from segsearch.core.errors import ConfigError
-from segsearch.service.settings import BODY_LIMIT_BYTES, FRAME_LIMIT, Settings
+from segsearch.service.settings import BODY_LIMIT_BYTES, FRAME_LIMIT, Settings, cache_folder
 
 
 class OnError(StrEnum):
@@ -31,19 +31,41 @@ class Provider(StrEnum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+    tensorrt = "tensorrt"
 
 
 BundleOption = Annotated[
     Path, typer.Option("--bundle", envvar="SEGSEARCH_BUNDLE", help="Model bundle: <name>/<version>, or <name>.")
 ]
 IndexOption = Annotated[Path, typer.Option("--index", envvar="SEGSEARCH_INDEX", help="Index directory.")]
-BatchOption = Annotated[int, typer.Option(envvar="SEGSEARCH_BATCH", help="Segments in one run of the model.")]
+BatchOption = Annotated[
+    int,
+    typer.Option(
+        envvar="SEGSEARCH_BATCH",
+        help="Segments in one run of the model; 0 finds out once what this machine does best, and remembers it.",
+    ),
+]
 ThreadsOption = Annotated[
-    int, typer.Option(envvar="SEGSEARCH_THREADS", help="Runs of the model at a time; 0 takes one for each core.")
+    int,
+    typer.Option(
+        envvar="SEGSEARCH_THREADS",
+        help="Runs of the model at a time; 0 takes one for each core, with --batch 0 what is best.",
+    ),
 ]
 ProviderOption = Annotated[
-    Provider, typer.Option(envvar="SEGSEARCH_PROVIDER", help="auto takes CUDA where a driver loads.")
+    Provider,
+    typer.Option(
+        envvar="SEGSEARCH_PROVIDER",
+        help="auto takes CUDA where a driver loads; cuda and tensorrt are errors where they do not run.",
+    ),
 ]
+CacheOption = Annotated[
+    Path,
+    typer.Option(
+        envvar="SEGSEARCH_CACHE", default_factory=cache_folder, show_default="~/.cache/segsearch",
+        help="Folder in which --batch 0 remembers what it found.",
+    ),
+]  # fmt: skip
 PrecisionOption = Annotated[
     Precision,
     typer.Option(envvar="SEGSEARCH_PRECISION", help="int8 is faster, and as exact as the bundle's manifest says."),
@@ -64,43 +86,48 @@ def reindex(
     bundle: BundleOption,
     data: Annotated[list[str], typer.Option(help="Glob of TFRecord shards; may be given more than once.")],
     index: IndexOption,
+    cache: CacheOption,
     keep: Annotated[int, typer.Option(help=KEEP_HELP)] = 100_000,
     on_error: Annotated[OnError, typer.Option(help="What to do at a record that cannot be read.")] = OnError.stop,
     features: Annotated[
         str, typer.Option(help="Streams where records name them otherwise, as audio=audio_embedding:128.")
     ] = "",
     frame_limit: FrameLimitOption = FRAME_LIMIT,
-    batch: BatchOption = 32,
+    batch: BatchOption = 0,
     threads: ThreadsOption = 0,
     provider: ProviderOption = Provider.auto,
     precision: PrecisionOption = Precision.float32,
 ) -> None:
     """Score every segment of a library and publish a new index generation."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from segsearch.core.bundle import Bundle
     from segsearch.core.features import FeatureSpec
     from segsearch.core.files import matching_files
     from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.jobs.reindex import check_limits
     from segsearch.service.jobs.reindex import reindex as run
     from segsearch.service.scoring.onnx_scorer import OnnxScorer
 
+    check_limits(keep, frame_limit)
     files, opened = matching_files(data), Bundle.open(bundle)
     spec = opened.manifest.features
     if features:
         spec = replace(spec, streams=FeatureSpec.parse(features).streams)
-    with OnnxScorer(opened, batch=batch, threads=threads, provider=provider.value, precision=precision.value) as scorer:
+    with OnnxScorer(
+        opened, batch=batch, threads=threads, provider=provider.value, precision=precision.value, cache=cache
+    ) as scorer:
         done = run(
             scorer, files, IndexDirectory(index),
             keep=keep, spec=spec, frame_limit=frame_limit, skip_bad=on_error is OnError.skip,
         )  # fmt: skip
-        running = scorer.provider
+        running, tuning = scorer.provider, asdict(scorer.tuning)
     manifest = done.manifest
     emit(
         generation=manifest.number, videos=manifest.video_count, segments=manifest.segment_count,
         classes=manifest.class_count, skipped=manifest.skipped.count, broken_files=manifest.skipped.broken_files,
         unread_bytes=manifest.skipped.unread_bytes, seconds=round(done.seconds, 3),
-        segments_per_s=round(done.segments_per_s, 1), provider=running, index=str(index),
+        segments_per_s=round(done.segments_per_s, 1), provider=running, tuning=tuning, index=str(index),
     )  # fmt: skip
 
 
@@ -161,6 +188,7 @@ def evaluate(
 def serve(
     index: IndexOption,
     bundle: BundleOption,
+    cache: CacheOption,
     host: Annotated[str, typer.Option(envvar="SEGSEARCH_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="SEGSEARCH_PORT", help="Port; 0 takes a free one.")] = 8000,
     body_limit_bytes: Annotated[
@@ -170,7 +198,7 @@ def serve(
     shutdown_s: Annotated[
         int, typer.Option(envvar="SEGSEARCH_SHUTDOWN_S", help="How long requests may take after SIGTERM.")
     ] = 30,
-    batch: BatchOption = 32,
+    batch: BatchOption = 0,
     threads: ThreadsOption = 0,
     provider: ProviderOption = Provider.auto,
     precision: PrecisionOption = Precision.float32,
@@ -195,6 +223,11 @@ def serve(
     if not settings.is_loopback:
         say(f"listening on {host}: whoever reaches this address can search and score")
     with OnnxScorer(
-        Bundle.open(bundle), batch=batch, threads=threads, provider=provider.value, precision=precision.value
+        Bundle.open(bundle),
+        batch=batch,
+        threads=threads,
+        provider=provider.value,
+        precision=precision.value,
+        cache=cache,
     ) as scorer:
         serve_until_stopped(build(SegmentLibrary(scorer, IndexDirectory(index)), settings), settings)

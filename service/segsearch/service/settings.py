@@ -1,6 +1,8 @@
 """The service's settings: read once at start, handed down; nothing below reads the environment."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from segsearch.core.errors import ConfigError
@@ -34,3 +36,9 @@ class Settings:
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in ("127.0.0.1", "::1", "localhost")
+
+
+def cache_folder() -> Path:
+    """Where things lie that can be found out again: XDG_CACHE_HOME/segsearch, else ~/.cache/segsearch."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "segsearch"

@@ -60,8 +60,7 @@ def reindex(
     Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, and whatever the scorer raises.
     """
     started = time.monotonic()
-    ConfigError.check_range("keep", keep, 1, KEEP_CAP)
-    ConfigError.check_range("frame_limit", frame_limit, 1, FRAME_LIMIT_CAP)
+    check_limits(keep, frame_limit)
     shards = LibraryShards(files, _spec(scorer, spec), frame_limit, Skips() if skip_bad else None)
     shards.check_feature_space()
     with index.building() as building:
@@ -71,6 +70,12 @@ def reindex(
             manifest = writer.seal(building.number, _skipped(shards))
         index.publish(building)
     return Reindexed(manifest, time.monotonic() - started)
+
+
+def check_limits(keep: int, frame_limit: int) -> None:
+    """Raises ConfigError for what no reindex takes; whoever opens a model first asks before."""
+    ConfigError.check_range("keep", keep, 1, KEEP_CAP)
+    ConfigError.check_range("frame_limit", frame_limit, 1, FRAME_LIMIT_CAP)
 
 
 def _select(scorer: Scorer, shards: LibraryShards, writer: GenerationWriter, keep: int) -> Selection:

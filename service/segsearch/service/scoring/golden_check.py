@@ -6,7 +6,7 @@ V golden videos, S segments of one or of all of them, C classes.
 import numpy as np
 
 from segsearch.core.bundle import Bundle, Graph
-from segsearch.core.errors import BundleRefused
+from segsearch.core.errors import BundleRefused, GoldenMismatch
 from segsearch.core.score_codes import STEPS_PER_LOGIT, decode
 from segsearch.service.scoring.model import Model
 
@@ -17,8 +17,8 @@ _ALL_AT_ONCE = 4096  # segments; golden videos hold a few dozen
 def check_golden(bundle: Bundle, graph: Graph, model: Model) -> float:
     """Scores the golden videos, together and each alone, as probabilities and as codes.
 
-    Returns the largest difference of a probability. Raises BundleRefused with the largest difference and its segment;
-    an int8 model may be as far off as its manifest says that it was when it was made.
+    Returns the largest difference of a probability. Raises GoldenMismatch with the largest difference and its
+    segment; an int8 model may be as far off as its manifest says that it was when it was made.
     """
     golden = bundle.manifest.golden
     tolerance = golden.tolerance + graph.difference
@@ -60,6 +60,5 @@ def _check(bundle: Bundle, found: np.ndarray, wanted: np.ndarray, first: int, to
     differences = np.abs(found - wanted).max(axis=1)
     if not differences.max() <= tolerance:
         segment = first + int(differences.argmax())
-        reason = f"golden segment {segment} differs by {differences.max():.3g}, wanted at most {tolerance:.3g}"
-        raise BundleRefused(bundle.directory, reason)
+        raise GoldenMismatch(bundle.directory, segment, float(differences.max()), tolerance)
     return float(differences.max())

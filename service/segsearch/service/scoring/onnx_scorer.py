@@ -1,31 +1,28 @@
 """Scores with ONNX Runtime: opens a bundle's model, lets it prove itself on the golden videos, then runs it.
 
-Where it stands: `core.bundle` has checked the files; `model` opens and runs one, `golden_check` judges it. One session,
-one thread inside it, and as many runs at a time as `threads` says: measured, that beats threads inside one run.
+Where it stands: `core.bundle` has checked the files; `opening` makes an engine of a model, which runs as many batches
+at a time as its tuning says.
 
 T frames, F codes a frame, S segments, C classes, H embedding size.
 """
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Final
 
 import numpy as np
 
 from segsearch.core.bundle import Bundle, Precision
-from segsearch.core.errors import ConfigError
-from segsearch.core.segments import segment_starts
-from segsearch.service.scoring.golden_check import check_golden
-from segsearch.service.scoring.model import Batch, open_model
+from segsearch.core.segments import segment_count, segment_starts
+from segsearch.service.scoring.opening import Wishes, open_engine
 from segsearch.service.scoring.provider import ProviderChoice
 from segsearch.service.scoring.scorer import Scores
+from segsearch.service.scoring.trials import PIECE_SEGMENTS
+from segsearch.service.scoring.tuning import DEFAULT_BATCH, Tuning
 
-Result = TypeVar("Result")
-PIECE_SEGMENTS = 256  # a longer video of a library is cut: what lies around a cut is worked on twice
+SMALLEST_PIECE: Final = 16  # segments: one video is not cut smaller to keep every run busy
 
 
 class OnnxScorer:
@@ -35,24 +32,19 @@ class OnnxScorer:
         self,
         bundle: Bundle,
         *,
-        batch: int = 32,
+        batch: int = DEFAULT_BATCH,
         threads: int = 0,
         provider: ProviderChoice = "auto",
         precision: Precision = "float32",
+        cache: Path | None = None,
     ):
         """Loads the model; raises BundleRefused unless it reproduces the bundle's golden videos.
 
-        batch: segments in one run of the model; a model that takes whole videos may be given some more. threads: runs
-        at a time; 0 takes one for each core. precision: which of the bundle's models.
+        What the keywords mean is said at `opening.Wishes`.
         """
-        ConfigError.check_range("batch", batch, 1, 4096)
-        ConfigError.check_range("threads", threads, 0, 1024)
-        graph = bundle.graph(precision)
-        self._bundle, self._batch, self._precision = bundle, batch, precision
-        self._model = open_model(bundle, graph, provider)
-        self._threads = threads or _cores()
-        check_golden(bundle, graph, self._model)
-        self._workers = ThreadPoolExecutor(self._threads, thread_name_prefix="scorer")
+        self._bundle, self._precision = bundle, precision
+        wishes = Wishes(batch=batch, threads=threads, provider=provider, precision=precision, cache=cache)
+        self._engine = open_engine(bundle, wishes)
 
     def __enter__(self) -> "OnnxScorer":
         return self
@@ -64,7 +56,7 @@ class OnnxScorer:
 
     def close(self) -> None:
         """Waits for runs under way; nothing can be scored afterwards."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._engine.close()
 
     @property
     def bundle(self) -> Bundle:
@@ -72,37 +64,27 @@ class OnnxScorer:
 
     @property
     def provider(self) -> str:
-        return self._model.provider
+        return self._engine.model.provider
 
     @property
     def precision(self) -> Precision:
         """Which of the bundle's models runs."""
         return self._precision
 
+    @property
+    def tuning(self) -> Tuning:
+        """How it runs."""
+        return self._engine.tuning
+
     def score(self, frames: np.ndarray) -> Scores:
         """Scores of one video: frames (T, F) uint8, T at least 1."""
-        results = list(self._map(self._model.scores, [frames], self._batch))
+        share = -(-segment_count(len(frames)) // self.tuning.runs)
+        piece = min(self.tuning.batch, max(SMALLEST_PIECE, share))
+        results = list(self._engine.map(self._engine.model.scores, [frames], piece))
         probabilities, embeddings = (np.concatenate(parts) for parts in zip(*results, strict=True))
         return Scores(segment_starts(len(frames)), probabilities, embeddings)
 
     def codes(self, videos: Iterable[np.ndarray], *, by_class: bool = False) -> Iterator[np.ndarray]:
         """Score codes of many videos: blocks (S, C) uint16 whose rows are the segments in order; by class, (C, S)."""
-        return self._map(partial(self._model.codes, by_class=by_class), videos, max(self._batch, PIECE_SEGMENTS))
-
-    def _map(self, work: Callable[[Batch], Result], videos: Iterable[np.ndarray], piece: int) -> Iterator[Result]:
-        """Works on micro-batches side by side and gives the results in order; only a few wait in memory."""
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for batch in self._model.batches(videos, self._batch, piece):
-                waiting.append(self._workers.submit(work, batch))
-                if len(waiting) > 2 * self._threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        work = partial(self._engine.model.codes, by_class=by_class)
+        return self._engine.map(work, videos, max(self.tuning.batch, PIECE_SEGMENTS))

@@ -1,0 +1,28 @@
+"""One run of a model: arrays in, arrays out. How they come to where the model runs is for the implementations.
+
+Where it stands: `session` picks one by what really runs the model. On the processor arrays are used where they lie;
+`device_runs` moves them to a device and back.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Runs(Protocol):
+    """Safe to call from several threads at a time."""
+
+    def __call__(self, names: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs of these names, for these inputs; what no output needs is not computed."""
+
+
+class PlainRuns:
+    """Arrays as they lie in this process's memory."""
+
+    def __init__(self, session: Any, options: Any):
+        self._session, self._options = session, options
+
+    def __call__(self, names: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        found: list[np.ndarray] = self._session.run(list(names), dict(feed), self._options)
+        return found
