@@ -39,11 +39,12 @@ AUDIOSET_NEXTVLAD = NeXtVLADConfig(
 )
 
 
-def audioset(name: str, *, context_frames: int = 2, stage1: dict[str, Any] | None = None, **network: Any) -> RunConfig:
+def audioset(name: str, *, context_frames: int = 1, stage1: dict[str, Any] | None = None, **network: Any) -> RunConfig:
     """A run on AudioSet-Segments: 1,600 training and 709 rated videos of 128-d sound features, 100 segment classes.
 
     context_frames: few, for a segment is half a clip here and the next clip is another video's. stage1: what differs
-    there; stage 2 takes its own settings, whatever those are.
+    there; stage 2 takes its own settings, whatever those are. Its learning rate is a fifth of stage 1's: at the paper's
+    tenth, ten epochs of 80 steps end while rated MAP still rises.
     """
     first = StageConfig(
         **{
@@ -67,11 +68,12 @@ def audioset(name: str, *, context_frames: int = 2, stage1: dict[str, Any] | Non
         stage1=first,
         stage2=stage_two(
             first,
+            learning_rate=0.0004,
             decay=0.9,
             decay_examples=15_000,
             frame_draw="context",
             labels=LabelConfig(weak_negatives="each", weak_weight=0.1),
-            average=AverageConfig(decay=0.995),
+            average=AverageConfig(decay=0.99, warm_up=False),  # it starts from finished weights
             evaluate_every_epochs=1,
         ),
         context_frames=context_frames,

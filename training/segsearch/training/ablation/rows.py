@@ -23,9 +23,9 @@ STRUCTURES = {
     "mixnextvlad": "MixNeXtVLAD",
 }
 CONTEXTS = (0, 1, 2, 3, 5, 8, 10, 15)
-DECAYS = (0.9, 0.99, 0.995, 0.999, 0.9995)
-TEMPERATURES = (1.0, 3.0, 6.0, 12.0)
-RUN_CONTEXT, RUN_DECAY, RUN_TEMPERATURE = 2, 0.995, 3.0  # what dbof_audioset and mixdbof_audioset have
+DECAYS = (0.9, 0.97, 0.99, 0.995, 0.999)
+TEMPERATURES = (1.0, 3.0, 10.0)
+RUN_CONTEXT, RUN_DECAY, RUN_TEMPERATURE = 1, 0.99, 3.0  # what dbof_audioset and mixdbof_audioset have
 
 
 @dataclass(frozen=True, kw_only=True)
