@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from segsearch.core.bundle import Bundle, Metric
+from segsearch.core.bundle import DIFFERENCE_LIMITS, Bundle, Metric
 from segsearch.core.errors import CheckpointMismatch, ConfigError, ExportFailed
 from segsearch.core.features import FeatureSpec
 from segsearch.core.segments import cut_windows, segment_starts
@@ -134,17 +134,31 @@ def test_a_network_that_sees_frames_in_order_is_exported_as_a_graph_of_windows(t
 def test_a_mix_of_towers_is_exported_as_a_graph_of_blocks_with_an_8_bit_model(tmp_path):
     tower = TowerConfig(aggregation=DBoFConfig(clusters=16, hidden=8), head=LogisticConfig())
     packed = packed_network(tmp_path, NetworkConfig(mix=MixConfig(towers=(tower, tower))))
-    assert [(graph.layout, graph.precision) for graph in packed.graphs] == [("blocks", "float32"), ("blocks", "int8")]
+    assert [graph.layout for graph in packed.graphs] == ["blocks"] * 3
     assert packed.graphs[1].difference > 1e-6
 
 
-def test_a_bag_of_frames_has_an_8_bit_model_beside_the_float_one(tmp_path):
+def test_a_bag_of_frames_has_smaller_models_beside_the_full_one(tmp_path):
     packed = pack(checkpoint_of(tmp_path / "c"), tmp_path, "tiny", 1)
-    full, small = packed.graphs
-    assert (full.file, small.file) == ("model.onnx", "model.int8.onnx")
-    assert full.difference < 1e-5 < small.difference < 0.05
-    with OnnxScorer(Bundle.open(packed.directory), precision="int8") as scorer:
-        assert scorer.precision == "int8"
+    full, small, half = packed.graphs
+    assert (full.file, small.file, half.file) == ("model.onnx", "model.int8.onnx", "model.fp16.onnx")
+    assert full.difference < 1e-5 < half.difference < small.difference < 0.05
+    bundle = Bundle.open(packed.directory)
+    frames = np.random.default_rng(1).integers(0, 256, (23, FEATURES.size), np.uint8)
+    with OnnxScorer(bundle) as scorer:
+        wanted = scorer.score(frames).probabilities
+    for graph in (small, half):
+        with OnnxScorer(bundle, precision=graph.precision) as scorer:
+            assert scorer.precision == graph.precision
+            assert np.abs(scorer.score(frames).probabilities - wanted).max() < 0.05
+
+
+def test_a_variant_that_is_too_far_off_is_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(DIFFERENCE_LIMITS, "float16", 1e-9)
+    packed = pack(checkpoint_of(tmp_path / "c"), tmp_path, "tiny", 1)
+    assert [graph.precision for graph in packed.graphs] == ["float32", "int8"]
+    assert "no float16 model: a probability differs by" in capsys.readouterr().err
+    assert not (packed.directory / "model.fp16.onnx").exists()
 
 
 def test_the_embedding_is_made_smaller_on_demand(tmp_path):

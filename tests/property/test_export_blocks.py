@@ -125,6 +125,24 @@ def test_blocks_score_every_segment_as_keras_scores_its_window(name, lengths, co
     assert np.abs(codes - expected)[inside].max(initial=0) <= 1
 
 
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "frame mean" not in name])
+@pytest.mark.parametrize("context", [0, 5, 7])
+def test_half_floats_score_nearly_alike_and_say_what_they_cost(name, context):
+    videos = videos_of([1, 7, 23, 61])
+    batch = lay_out([piece for frames in videos for piece in cut_pieces(frames, context, 9)], context)
+    feed = dict(zip(INPUTS, batch, strict=True))
+    line = line_of(network_of(name), FEATURES.size, context)
+    wanted = session_of(name, context).run(["scores"], feed)[0]
+    costs = []
+    for halved in (line.halved(), line.halved(imitated=True)):
+        session = onnxruntime.InferenceSession(block_graph(halved).SerializeToString())
+        scores, sound = session.run(["scores", "sound"], feed)
+        assert sound.all()
+        costs.append(np.abs(scores - wanted).max())
+    assert 0 < costs[1] < 0.01
+    assert costs[0] < 0.01
+
+
 @settings(deadline=None, max_examples=200)
 @given(lengths=lengths_of_videos, context=st.integers(0, 16), limit=st.integers(1, 9))
 def test_the_blocks_of_a_window_hold_exactly_its_frames(lengths, context, limit):

@@ -105,6 +105,11 @@ def graph(difference):
     return edit_manifest(graphs=[dataclasses.asdict(Graph(difference=difference))])
 
 
+def variant(file, precision, difference):
+    graphs = [Graph(), Graph(file, "windows", precision, difference)]
+    return edit_manifest(graphs=[dataclasses.asdict(graph) for graph in graphs])
+
+
 def fill_manifest(text):
     return lambda directory: (directory / "manifest.json").write_text(text)
 
@@ -147,15 +152,12 @@ def edit_manifest(**changes):
         (edit_golden(lengths={"dtype": "float32", "shape": [1], "base64": "AAAQQQ=="}), "golden lengths are float32"),
         (graph(0.011), "difference of model.onnx is 0.011, wanted 0 to 0.01"),
         (graph(float("nan")), "difference of model.onnx is nan"),
-        (
-            edit_manifest(
-                graphs=[
-                    dataclasses.asdict(Graph()),
-                    dataclasses.asdict(Graph("model.int8.onnx", "windows", "int8", 0.11)),
-                ]
-            ),
-            "difference of model.int8.onnx is 0.11, wanted 0 to 0.1",
-        ),
+        (variant("model.int8.onnx", "int8", 0.11), "difference of model.int8.onnx is 0.11, wanted 0 to 0.1"),
+        (variant("model.fp16.onnx", "float16", 0.02), "difference of model.fp16.onnx is 0.02, wanted 0 to 0.01"),
+        (variant("model.int8.onnx", "float16", 0.0), "wanted float32 in model.onnx"),
+        (variant("model.onnx", "float32", 0.0), "wanted float32 in model.onnx"),
+        (variant("model.onnx", "float8", 0.0), "wanted float32 in model.onnx"),
+        (edit_manifest(graphs=[]), "wanted float32 in model.onnx"),
     ],
 )
 def test_a_damaged_bundle_is_refused_with_the_reason(directory, damage, reason):

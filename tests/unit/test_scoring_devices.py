@@ -205,7 +205,7 @@ class Failing:
         print("cuDNN is nowhere")
 
     def InferenceSession(self, path, options, providers):  # noqa: N802 - its name in ONNX Runtime
-        if providers[0] == CUDA or not self.starts:
+        if providers[0][0] == CUDA or not self.starts:
             raise RuntimeError("no device")
         return onnxruntime.InferenceSession(path, options, providers=providers)
 

@@ -1,6 +1,6 @@
 """The model bundle: one directory that holds a model, its classes, and the proof that it works.
 
-`<name>/<version>/` with `model.onnx`, perhaps `model.int8.onnx`, `vocabulary.csv` and `manifest.json`. Where it stands:
+`<name>/<version>/` with `model.onnx`, perhaps variants of it, `vocabulary.csv` and `manifest.json`. Where it stands:
 `segsearch.export` writes one, the service opens it. This file checks everything that can be checked without running a
 model; the scorer that loads one must then reproduce the golden videos' scores before it takes traffic.
 """
@@ -18,7 +18,9 @@ import numpy as np
 from segsearch.core.errors import BundleRefused, BundleVocabularyMismatch, ConfigError, DataError
 from segsearch.core.files import publish_directory, replace_directory, sha256_of
 from segsearch.core.manifest import (
-    INT8_DIFFERENCE_LIMIT,
+    DIFFERENCE_LIMITS,
+    FILES,
+    FLOAT16_MODEL,
     INT8_MODEL,
     MODEL,
     VERSION_LIMIT,
@@ -36,8 +38,8 @@ from segsearch.core.segments import segment_count
 from segsearch.core.vocabulary import Vocabulary
 
 __all__ = [  # what a bundle is made of comes from here, too
-    "INT8_DIFFERENCE_LIMIT", "INT8_MODEL", "MODEL", "Bundle", "Golden", "Graph", "Layout", "Manifest", "Metric",
-    "Precision", "check_name", "free_version", "write_bundle",
+    "DIFFERENCE_LIMITS", "FILES", "FLOAT16_MODEL", "INT8_MODEL", "MODEL", "Bundle", "Golden", "Graph", "Layout",
+    "Manifest", "Metric", "Precision", "check_name", "free_version", "write_bundle",
 ]  # fmt: skip
 
 FORMAT_VERSION = 1

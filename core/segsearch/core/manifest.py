@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -22,16 +22,19 @@ from segsearch.core.segments import SEGMENT_FRAMES, segment_count
 
 MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
+FLOAT16_MODEL = "model.fp16.onnx"
 CONTEXT_LIMIT_FRAMES = 1000
 VERSION_LIMIT = 10**9
 # A bundle says itself how exactly its models must be reproduced; one that says more than this proves nothing.
 TOLERANCE_LIMIT = 1e-2
-INT8_DIFFERENCE_LIMIT = 0.1  # of a probability: more is a fault; what less costs in MAP is for a measurement to say
+# Of a probability: more is a fault; what less costs in MAP is for a measurement to say.
+DIFFERENCE_LIMITS: Final[Mapping[str, float]] = {"float32": TOLERANCE_LIMIT, "int8": 0.1, "float16": 1e-2}
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 
 
 Layout = Literal["windows", "blocks"]
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32", "int8", "float16"]
+FILES: Final[Mapping[Precision, str]] = {"float32": MODEL, "int8": INT8_MODEL, "float16": FLOAT16_MODEL}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,14 +176,14 @@ def manifest_of(directory: Path, document: Mapping[str, Any]) -> Manifest:
 
 def _graphs_of(documents: list[dict[str, Any]]) -> tuple[Graph, ...]:
     graphs = tuple(Graph(**document) for document in documents)
-    named = {graph.precision: graph.file for graph in graphs}
-    if named not in ({"float32": MODEL}, {"float32": MODEL, "int8": INT8_MODEL}) or len(named) < len(graphs):
-        raise ValueError(f"graphs are {named}, wanted float32 in {MODEL} and perhaps int8 in {INT8_MODEL}")
+    named = [(graph.precision, graph.file) for graph in graphs]
+    known = [(precision, file) for precision, file in FILES.items() if (precision, file) in named]
+    if len(known) != len(named) or ("float32", MODEL) not in known:
+        raise ValueError(f"graphs are {dict(named)}, wanted float32 in {MODEL}, and others in {list(FILES.values())}")
     for graph in graphs:
         if graph.layout not in ("windows", "blocks"):
             raise ValueError(f"layout of {graph.file} is {graph.layout!r}, wanted windows or blocks")
-        limit = INT8_DIFFERENCE_LIMIT if graph.precision == "int8" else TOLERANCE_LIMIT
-        _within(f"difference of {graph.file}", graph.difference, limit)
+        _within(f"difference of {graph.file}", graph.difference, DIFFERENCE_LIMITS[graph.precision])
     return graphs
 
 

@@ -73,3 +73,4 @@ def ints(*values: int) -> np.ndarray:
 
 FLOAT, UINT8, UINT16, INT32 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.UINT16, TensorProto.INT32
 INT64, INT8, BOOL = TensorProto.INT64, TensorProto.INT8, TensorProto.BOOL
+FLOAT16 = TensorProto.FLOAT16

@@ -3,19 +3,20 @@
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from segsearch.core.bundle import (
-    INT8_DIFFERENCE_LIMIT,
-    INT8_MODEL,
+    DIFFERENCE_LIMITS,
+    FILES,
     Golden,
     Graph,
     Manifest,
+    Precision,
     free_version,
     write_bundle,
 )
@@ -53,6 +54,18 @@ class Packed:
     graphs: tuple[Graph, ...]
 
 
+class Variant(NamedTuple):
+    """A cheaper model of nearly the same scores."""
+
+    precision: Precision
+    model: bytes
+    imitation: bytes  # gives on this processor what the model gives on those it is meant for
+
+    @property
+    def file(self) -> str:
+        return FILES[self.precision]
+
+
 def pack(
     checkpoint: Checkpoint,
     root: Path,
@@ -69,8 +82,9 @@ def pack(
     videos: the first few become golden videos, and calibrate the 8-bit model; without any, golden videos are made up.
     embedding_size: the embedding's main directions among these videos that are given out; 0 gives it out whole.
 
-    A network that pools frames becomes a graph of blocks, with a variant in 8-bit integers where one is near enough;
-    any other a graph of windows. Nothing is written unless ONNX Runtime reproduces the network's scores (ExportFailed).
+    A network that pools frames becomes a graph of blocks, with variants in 8-bit integers and in half floats where
+    those are near enough; any other a graph of windows. Nothing is written unless ONNX Runtime reproduces the network's
+    scores (ExportFailed).
     """
     if embedding_size < 0:
         raise ConfigError("embedding size", embedding_size, "1 or more, or 0 for the whole embedding")
@@ -88,13 +102,14 @@ def pack(
     found = differences(model_outputs(model, graph.layout, chosen, context), wanted)
     check_parity(found)
     graphs, variants = [dataclasses.replace(graph, difference=found["scores"])], {}
-    if (integers := _int8_model(line, real)) is not None:
-        difference = differences(model_outputs(integers, "blocks", chosen, context), wanted)["scores"]
-        if difference <= INT8_DIFFERENCE_LIMIT:
-            graphs.append(Graph(INT8_MODEL, "blocks", "int8", difference))
-            variants[INT8_MODEL] = integers
+    for variant in _variants(line, real):
+        limit = DIFFERENCE_LIMITS[variant.precision]
+        difference = differences(model_outputs(variant.imitation, "blocks", chosen, context), wanted)["scores"]
+        if difference <= limit:
+            graphs.append(Graph(variant.file, "blocks", variant.precision, difference))
+            variants[variant.file] = variant.model
         else:
-            say(f"no int8 model: a probability differs by {difference:.3f}, wanted at most {INT8_DIFFERENCE_LIMIT}")
+            say(f"no {variant.precision} model: a probability differs by {difference:.3f}, wanted at most {limit}")
 
     golden = Golden(np.concatenate(chosen), np.array([len(frames) for frames in chosen], np.int32), wanted["scores"])
     manifest = _manifest(checkpoint, name, version or free, golden, graphs, wanted["embedding"].shape[1])
@@ -121,11 +136,15 @@ def _full_model(network: Any, frame_size: int, line: Line | None) -> tuple[Graph
     return Graph(layout="blocks"), block_graph(line.folded()).SerializeToString()
 
 
-def _int8_model(line: Line | None, videos: list[np.ndarray]) -> bytes | None:
+def _variants(line: Line | None, videos: list[np.ndarray]) -> Iterator[Variant]:
     if line is None:
-        return None
+        return
     integers = (calibrated(line.folded(), videos) if videos else line).quantised()
-    return None if integers is None else bytes(block_graph(integers).SerializeToString())
+    if integers is not None:
+        yield Variant("int8", *[block_graph(integers).SerializeToString()] * 2)
+    halves, imitation = line.halved(), line.halved(imitated=True)
+    if halves is not None and imitation is not None:
+        yield Variant("float16", *(block_graph(each).SerializeToString() for each in (halves, imitation)))
 
 
 def _manifest(

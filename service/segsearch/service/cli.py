@@ -23,6 +23,7 @@ class Precision(StrEnum):
 
     float32 = "float32"
     int8 = "int8"
+    float16 = "float16"
 
 
 class Provider(StrEnum):
@@ -68,7 +69,10 @@ CacheOption = Annotated[
 ]  # fmt: skip
 PrecisionOption = Annotated[
     Precision,
-    typer.Option(envvar="SEGSEARCH_PRECISION", help="int8 is faster, and as exact as the bundle's manifest says."),
+    typer.Option(
+        envvar="SEGSEARCH_PRECISION",
+        help="int8 is faster, on a GPU float16 is; both as exact as the bundle's manifest says.",
+    ),
 ]
 FrameLimitOption = Annotated[
     int, typer.Option(envvar="SEGSEARCH_FRAME_LIMIT", help="Longest video to score, in frames.")

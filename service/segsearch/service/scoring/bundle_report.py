@@ -11,7 +11,7 @@ import numpy as np
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.vocabulary import Entry
-from segsearch.service.scoring.golden_check import check_golden
+from segsearch.service.scoring.golden_check import allowed_difference, check_golden
 from segsearch.service.scoring.model import open_model
 
 
@@ -45,7 +45,7 @@ def verified(bundle: Bundle) -> Iterator[dict[str, Any]]:
         model = open_model(bundle, graph, "cpu")
         difference = check_golden(bundle, graph, model)
         yield {"file": graph.file, "precision": graph.precision, "layout": graph.layout, "difference": difference,
-               "promised": bundle.manifest.golden.tolerance + graph.difference, "provider": model.provider}  # fmt: skip
+               "promised": allowed_difference(bundle, graph), "provider": model.provider}  # fmt: skip
 
 
 def compared(first: Bundle, second: Bundle) -> dict[str, Any]:

@@ -21,6 +21,8 @@ _LIBRARIES: Final = {
     CUDA: ("libcuda.so.1",),
     TENSORRT: ("libcuda.so.1", "libnvinfer.so.10", "libnvonnxparser.so.10"),
 }
+# A float32 model must reproduce its scores in float32; CUDA would round its products to 11 bits otherwise.
+_OPTIONS: Final[dict[str, dict[str, str]]] = {CUDA: {"use_tf32": "0"}}
 _DEVICES: Final = {CUDA: "cuda", TENSORRT: "cuda"}
 
 
@@ -50,6 +52,11 @@ def running_provider(session: Any, choice: ProviderChoice) -> str:
 def device_of(provider: str) -> str | None:
     """The device whose memory this provider works in; None for the processor's."""
     return _DEVICES.get(provider)
+
+
+def with_options(providers: list[str]) -> list[tuple[str, dict[str, str]]]:
+    """The providers as a session takes them."""
+    return [(provider, _OPTIONS.get(provider, {})) for provider in providers]
 
 
 def load_libraries(runtime: Any, providers: list[str]) -> None:

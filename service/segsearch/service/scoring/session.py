@@ -23,6 +23,7 @@ from segsearch.service.scoring.provider import (
     load_libraries,
     running_provider,
     wanted_providers,
+    with_options,
 )
 from segsearch.service.scoring.runs import PlainRuns, Runs
 from segsearch.service.scoring.signature import EMBEDDING, SCORES, SOUND, Signature
@@ -90,7 +91,7 @@ def _open(runtime: Any, bundle: Bundle, graph: Graph, choice: ProviderChoice, th
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors; its warnings speak of optimisations
         try:
-            return runtime.InferenceSession(str(bundle.path_of(graph)), options, providers=providers)
+            return runtime.InferenceSession(str(bundle.path_of(graph)), options, providers=with_options(providers))
         except Exception as error:  # onnxruntime has a dozen exception types without a common base
             reason = f"onnxruntime cannot load {graph.file}: {type(error).__name__} {error}"
         if place + 1 < len(lists):
