@@ -113,14 +113,14 @@ def test_golden_videos_show_the_edges_of_videos():
     assert lengths == [2, 7, 28, 28, 28, 28]
 
 
-def packed_network(directory, config):
+def packed_network(directory, config, **more):
     """A bundle of an untrained network."""
     checkpoint = Checkpoint(
         directory=directory / "c", run="other", network_config=config, features=FEATURES, vocabulary=VOCABULARY,
         context_frames=5, stage="stage2", step=10,
     )  # fmt: skip
     checkpoint.write(Network(config, FEATURES, len(VOCABULARY)))
-    return pack(Checkpoint.load(directory / "c"), directory, "other", 1)
+    return pack(Checkpoint.load(directory / "c"), directory, "other", 1, **more)
 
 
 def test_a_network_that_sees_frames_in_order_is_exported_as_a_graph_of_windows(tmp_path):

@@ -57,6 +57,16 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """A measured quality: what, how much, by which protocol, on which split."""
+
+    name: str
+    value: float
+    protocol: str
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """One model file of a bundle. They score alike, up to `difference`; `model.onnx` is always there.
 
@@ -71,16 +81,7 @@ class Graph:
     layout: Layout = "windows"
     precision: Precision = "float32"
     difference: float = 0.0  # largest of a probability to the training framework's, on the golden videos, as measured
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A measured quality: what, how much, by which protocol, on which split."""
-
-    name: str
-    value: float
-    protocol: str
-    split: str
+    metrics: tuple[Metric, ...] = ()  # of this model, measured when the bundle was made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,13 +170,13 @@ def manifest_of(directory: Path, document: Mapping[str, Any]) -> Manifest:
         ),
         graphs=_graphs_of(document["graphs"]),
         training=dict(document["training"]),
-        metrics=tuple(Metric(**metric) for metric in document["metrics"]),
+        metrics=_metrics_of(document["metrics"]),
         created_at=str(document["created_at"]),
     )
 
 
 def _graphs_of(documents: list[dict[str, Any]]) -> tuple[Graph, ...]:
-    graphs = tuple(Graph(**document) for document in documents)
+    graphs = tuple(Graph(**{**each, "metrics": _metrics_of(each.get("metrics", []))}) for each in documents)
     named = [(graph.precision, graph.file) for graph in graphs]
     known = [(precision, file) for precision, file in FILES.items() if (precision, file) in named]
     if len(known) != len(named) or ("float32", MODEL) not in known:
@@ -185,6 +186,10 @@ def _graphs_of(documents: list[dict[str, Any]]) -> tuple[Graph, ...]:
             raise ValueError(f"layout of {graph.file} is {graph.layout!r}, wanted windows or blocks")
         _within(f"difference of {graph.file}", graph.difference, DIFFERENCE_LIMITS[graph.precision])
     return graphs
+
+
+def _metrics_of(documents: list[dict[str, Any]]) -> tuple[Metric, ...]:
+    return tuple(Metric(**document) for document in documents)
 
 
 def _within(field: str, value: float, limit: float) -> float:

@@ -21,6 +21,10 @@ def export(
     data: Annotated[
         list[str] | None, typer.Option(help="Shards whose first videos become golden segments; made up without.")
     ] = None,
+    rated: Annotated[
+        list[str] | None,
+        typer.Option(help="Glob of rated shards: the MAP@100k of every model on them goes into the manifest."),
+    ] = None,
     embedding_size: Annotated[
         int, typer.Option(help="Numbers in an embedding, by PCA over the first videos of --data; 0 keeps all.")
     ] = 0,
@@ -31,17 +35,31 @@ def export(
 
     try:
         from segsearch.export.packing import pack
+        from segsearch.export.rated import RatedShards
         from segsearch.training.checkpoint import Checkpoint
     except ModuleNotFoundError as error:
         raise MissingExtra("export", "train,cpu", error.name or "TensorFlow") from None
     loaded = Checkpoint.load(checkpoint)
     videos = read_videos(matching_files(data), loaded.features) if data else ()
+    ratings = RatedShards(matching_files(rated), _split(rated)) if rated else None
     say(f"exporting {checkpoint}")
-    packed = pack(loaded, out, name or loaded.run, version, videos, embedding_size, replace=force)
+    packed = pack(loaded, out, name or loaded.run, version, videos, embedding_size, rated=ratings, replace=force)
     emit(
         bundle=str(packed.directory),
         model_bytes=packed.model_bytes,
         classes=len(loaded.vocabulary),
         max_abs_difference=packed.differences,
-        graphs={graph.file: {"layout": graph.layout, "difference": graph.difference} for graph in packed.graphs},
+        graphs={
+            graph.file: {
+                "layout": graph.layout,
+                "difference": graph.difference,
+                **{metric.name: metric.value for metric in graph.metrics},
+            }
+            for graph in packed.graphs
+        },
     )
+
+
+def _split(patterns: list[str]) -> str:
+    """What the rated shards are called: their patterns, without the folders, which are of no use elsewhere."""
+    return ", ".join(Path(pattern).name for pattern in patterns)

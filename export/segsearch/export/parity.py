@@ -13,6 +13,7 @@ import onnxruntime
 from segsearch.core.blocks import Piece, lay_out, reach
 from segsearch.core.bundle import Layout
 from segsearch.core.errors import ExportFailed
+from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import SEGMENT_FRAMES, cut_windows, segment_count, segment_starts
 from segsearch.export import pooling, serving_graph
 
@@ -47,15 +48,33 @@ def network_outputs(network: Any, videos: list[np.ndarray], context: int) -> dic
     return {name: np.asarray(answer[name]) for name in OUTPUTS}
 
 
-def model_outputs(model: bytes, layout: Layout, videos: list[np.ndarray], context: int) -> dict[str, np.ndarray]:
-    """What ONNX Runtime makes of the model: as `network_outputs`."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    if layout == "windows":
-        feed = dict(zip(serving_graph.INPUTS, _windows(videos, context), strict=True))
-    else:
-        batch = lay_out([Piece(frames, 0, segment_count(len(frames))) for frames in videos], context)
-        feed = dict(zip(pooling.INPUTS, batch, strict=True))
-    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), feed), strict=True))
+class ExportedModel:
+    """A model as ONNX Runtime runs it here."""
+
+    def __init__(self, model: bytes, layout: Layout, context: int):
+        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self._layout, self._context = layout, context
+        self._options = onnxruntime.RunOptions()
+        self._options.only_execute_path_to_fetches = True
+
+    def outputs(self, videos: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """For all segments of the videos, as `network_outputs`."""
+        return dict(zip(OUTPUTS, self._run(OUTPUTS, videos), strict=True))
+
+    def codes(self, videos: list[np.ndarray]) -> np.ndarray:
+        """(S, C) uint16 score codes of all segments of the videos, as the service has them."""
+        if self._layout == "blocks":
+            return self._run(("codes",), videos)[0]
+        return encode_probabilities(np.clip(self._run(("scores",), videos)[0], 0, 1))
+
+    def _run(self, names: tuple[str, ...], videos: list[np.ndarray]) -> list[np.ndarray]:
+        if self._layout == "windows":
+            feed = dict(zip(serving_graph.INPUTS, _windows(videos, self._context), strict=True))
+        else:
+            batch = lay_out([Piece(frames, 0, segment_count(len(frames))) for frames in videos], self._context)
+            feed = dict(zip(pooling.INPUTS, batch, strict=True))
+        found: list[np.ndarray] = self._session.run(list(names), feed, self._options)
+        return found
 
 
 def differences(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:
