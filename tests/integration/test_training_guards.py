@@ -16,11 +16,11 @@ from segsearch.training.aggregations import DBoFConfig, LogisticConfig
 from segsearch.training.checkpoint import DOCUMENT, Checkpoint
 from segsearch.training.config import EngineConfig, InputConfig, NetworkConfig, RunConfig, StageConfig, stage_two
 from segsearch.training.errors import NotSaved, TrainingDiverged
-from segsearch.training.evaluation import RATED_MAP
 from segsearch.training.folder import DataFolder
 from segsearch.training.input.videos import VideoExamples
 from segsearch.training.models.network import Network
 from segsearch.training.objective import CrossEntropyObjective
+from segsearch.training.rated_map import RATED_MAP
 from segsearch.training.stages import Run
 from segsearch.training.trainer import Stage, train
 

@@ -19,10 +19,11 @@ from segsearch.training.aggregations import DBoFConfig, FrameMeanConfig, Logisti
 from segsearch.training.checkpoint import Checkpoint
 from segsearch.training.config import AverageConfig, InputConfig, NetworkConfig, RunConfig, StageConfig, stage_two
 from segsearch.training.errors import OtherRun, TrainingDiverged
-from segsearch.training.evaluation import RATED_MAP, SegmentEvaluation, rated_map
+from segsearch.training.evaluation import SegmentEvaluation
 from segsearch.training.folder import DataFolder
 from segsearch.training.input.segments import SegmentExamples
 from segsearch.training.input.survey import RatedSegments, survey_ratings
+from segsearch.training.rated_map import RATED_MAP, rated_map
 from segsearch.training.score_matrix import ScoreMatrix
 from segsearch.training.stages import Run
 

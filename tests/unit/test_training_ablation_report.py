@@ -10,7 +10,7 @@ from segsearch.core.errors import DataError
 from segsearch.training.ablation.report import write_report
 from segsearch.training.ablation.results import Result
 from segsearch.training.ablation.rows import rows
-from segsearch.training.evaluation import RATED_MAP
+from segsearch.training.rated_map import RATED_MAP
 
 NAMES = [row.name for row in rows()]
 EPOCHS = 3

@@ -1,7 +1,7 @@
 """How good a network is: rated segment MAP for stage 2, the starter code's video metrics for stage 1.
 
 Where it stands: `trainer` calls an evaluation at the end of an epoch with the averaged network. Metrics are core's
-(`core.ranking`); scores are ranked as 16-bit codes, as every index ranks them.
+(`core.ranking`, `rated_map`); scores are ranked as 16-bit codes, as every index ranks them.
 
 S segments, C classes, N videos.
 """
@@ -17,10 +17,9 @@ from segsearch.training.input.segments import SegmentExamples
 from segsearch.training.input.survey import RatedSegments
 from segsearch.training.input.videos import VideoExamples
 from segsearch.training.models.network import Network
+from segsearch.training.rated_map import RATED_MAP, RATED_PROTOCOL, rated_map
 from segsearch.training.scoring import mean_over_shifts, scores_of
 
-RATED_MAP = "rated_map_at_100k"
-RATED_PROTOCOL = "mean over classes of average precision among the rated segments of the class, 16-bit scores"
 VIDEO_PROTOCOL = "whole videos, all frames in order, video labels"
 
 
@@ -77,28 +76,3 @@ class VideoEvaluation:
             if sum(map(len, labels)) >= self.limit:
                 break
         return np.concatenate(scores)[: self.limit], np.concatenate(labels)[: self.limit]
-
-
-def rated_map(codes: np.ndarray, rated: RatedSegments) -> float:
-    """MAP@100k of (S, C) score codes over the rated pairs; nan without a positive."""
-    return mean_precision(rated_precisions(codes, rated))
-
-
-def mean_precision(precisions: dict[int, float]) -> float:
-    """The mean over classes; nan where there is none."""
-    return float(np.mean(list(precisions.values()))) if precisions else float("nan")
-
-
-def rated_precisions(codes: np.ndarray, rated: RatedSegments) -> dict[int, float]:
-    """Average precision at 100,000 of each class that has a positive, by ordinal, for (S, C) score codes.
-
-    Only rated segments of a class are ranked, so the figure is comparable between runs, not with a whole library's.
-    Ties keep the segments' order.
-    """
-    scores, hits = codes[rated.rows, rated.ordinals].astype(np.int64), rated.scores > 0  # (P,) each
-    order = np.lexsort((rated.rows, -scores))
-    precisions = {}
-    for ordinal in np.unique(rated.ordinals[hits]).tolist():
-        ranked = hits[order[rated.ordinals[order] == ordinal]]
-        precisions[ordinal] = ranking.average_precision_of_hits(ranked, int(ranked.sum()), ranking.MAP_CUT)
-    return precisions

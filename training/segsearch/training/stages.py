@@ -32,14 +32,7 @@ from segsearch.training.config import RunConfig
 from segsearch.training.devices import Devices
 from segsearch.training.documents import document_of
 from segsearch.training.errors import OtherRun
-from segsearch.training.evaluation import (
-    RATED_MAP,
-    SegmentEvaluation,
-    VideoEvaluation,
-    mean_precision,
-    rated_map,
-    rated_precisions,
-)
+from segsearch.training.evaluation import SegmentEvaluation, VideoEvaluation
 from segsearch.training.folder import FOLDS, DataFolder
 from segsearch.training.input.segments import SegmentExamples
 from segsearch.training.input.survey import RatedSegments, explain, survey_ratings, survey_training
@@ -49,6 +42,7 @@ from segsearch.training.input.weighing import class_weights_of
 from segsearch.training.models.network import Network
 from segsearch.training.objective import objective_of
 from segsearch.training.precision import computing_in
+from segsearch.training.rated_map import RATED_MAP, mean_precision, rated_map, rated_precisions
 from segsearch.training.score_matrix import ScoreMatrix, check_folds
 from segsearch.training.scoring import write_matrix
 from segsearch.training.trainer import Stage, train

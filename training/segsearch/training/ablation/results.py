@@ -13,7 +13,7 @@ import numpy as np
 
 from segsearch.core.errors import DataError
 from segsearch.training.ablation.queue import DONE, SECONDS
-from segsearch.training.evaluation import RATED_MAP
+from segsearch.training.rated_map import RATED_MAP
 
 MOVING = ("moving_mean", "moving_variance", "moves")  # batch norm's statistics are weights, and no parameters
 

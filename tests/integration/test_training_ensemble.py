@@ -1,0 +1,226 @@
+"""Ensembles of made-up models on real ratings: which members count, who judges them, and what is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from segsearch.core.errors import ConfigError
+from segsearch.core.score_codes import decode, encode_logits, encode_probabilities
+from segsearch.core.segments import segment_starts
+from segsearch.core.videos import read_videos
+from segsearch.training.ensemble.blend import write_folds, write_others
+from segsearch.training.ensemble.cli import ensemble
+from segsearch.training.ensemble.members import Members
+from segsearch.training.ensemble.weights import FINDERS, Ballot, equal, greedy, nested, searched
+from segsearch.training.errors import MatrixRefused
+from segsearch.training.folder import FOLDS, DataFolder
+from segsearch.training.rated_map import rated_map
+from segsearch.training.score_matrix import About, ScoreMatrix, VideoScores, check_folds, write_score_matrix
+
+
+@pytest.fixture(scope="module")
+def data(shared):
+    tables = shared / "data"
+    return DataFolder.open(
+        tables / "tiny", vocabulary=tables / "vocabulary.csv", segment_labels=tables / "segment_label_ids.csv"
+    )
+
+
+@pytest.fixture(scope="module")
+def make(data, tmp_path_factory):
+    """Writes a model's folder: its score is the rating where it knows better, noise else."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def write(name, seed, knowledge, *, shards=None, **changes):
+        random = np.random.default_rng(seed)
+        for fold in range(FOLDS):
+            learned, held_out = data.fold(fold)
+            about = About(
+                run=name, stage=f"fold{fold}", checkpoint=f"{seed:064x}", fold=fold,
+                vocabulary_digest=data.segment_vocabulary.digest, feature_space=data.features.space, context_frames=1,
+                shift=0, shards=tuple(path.name for path in shards or held_out),
+                trained_on=tuple(path.name for path in learned),
+            )  # fmt: skip
+            about = dataclasses.replace(about, **changes)
+            path = root / name / f"fold{fold}" / ("test.npz" if shards else "matrix.npz")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            videos = [scored(video, random, knowledge) for video in read_videos(shards or held_out, data.features)]
+            write_score_matrix(path, about, data.segment_vocabulary, videos)
+        return root / name
+
+    def scored(video, random, knowledge):
+        starts = segment_starts(len(video.frames))
+        logits = random.normal(-3, 2, (len(starts), len(data.segment_vocabulary)))
+        if video.ratings is not None:
+            for start, label, score in zip(
+                video.ratings.starts, video.ratings.labels, video.ratings.scores, strict=True
+            ):
+                logits[start // 5, data.segment_vocabulary.ordinal_of(label)] += knowledge * (2 * score - 1)
+        return VideoScores(video.id, starts, encode_logits(logits))
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def runs(make):
+    """Two models that know as much, each another part of it, and one that knows nothing."""
+    return [make("one", 1, 1.0), make("two", 2, 1.0), make("noise", 3, 0.0)]
+
+
+@pytest.fixture(scope="module")
+def members(runs, data):
+    return Members.open(runs, data)
+
+
+@pytest.fixture(scope="module")
+def ballot(members):
+    return Ballot.of(members, "probability", range(FOLDS))
+
+
+def alone(ballot, member):
+    return ballot.rated_map(np.eye(len(ballot.votes))[member])
+
+
+def test_a_member_alone_ranks_as_its_own_matrices(members, ballot):
+    codes = [
+        matrix.codes[matrix.rows_of(rated.ids)]
+        for matrix, rated in zip(members.members[0].folds, members.rated, strict=True)
+    ]
+    assert alone(ballot, 0) == pytest.approx(rated_map(np.concatenate(codes), members.together), abs=1e-12)
+
+
+def test_two_models_that_err_apart_are_better_together(ballot):
+    assert ballot.rated_map(np.array([0.5, 0.5, 0])) > max(alone(ballot, 0), alone(ballot, 1)) + 0.02
+
+
+@pytest.mark.parametrize("find", [greedy, searched])
+def test_weights_that_were_searched_are_no_worse_than_equal_ones_or_the_best_member_where_they_were_found(find, ballot):
+    weights = find(ballot)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    assert weights[2] < min(weights[:2])
+    assert ballot.rated_map(weights) >= max(alone(ballot, 0), alone(ballot, 1))
+    if find is searched:
+        assert ballot.rated_map(weights) >= ballot.rated_map(equal(ballot))
+
+
+def test_a_folds_ratings_have_no_say_in_its_own_weights(members, ballot):
+    first_fold = np.arange(len(ballot.rated.rows)) < len(members.rated[0].rows)
+    scores = np.where(first_fold, 1 - ballot.rated.scores, ballot.rated.scores)
+    lied = dataclasses.replace(members.rated[0], scores=1 - members.rated[0].scores)
+    misled = dataclasses.replace(members, rated=(lied, *members.rated[1:]))
+    other = Ballot(ballot.way, ballot.votes, dataclasses.replace(ballot.rated, scores=scores))
+    before, after = nested(members, ballot, greedy), nested(misled, other, greedy)
+    assert before.weights[0] == after.weights[0]
+    assert before.weights[1:] != after.weights[1:]
+    assert before.folds[0] != after.folds[0]
+
+
+@pytest.mark.parametrize("way", ["probability", "geometric", "logit", "rank"])
+def test_an_ensembles_matrices_are_the_weighted_means_of_its_members(way, members, data, tmp_path):
+    weights = [(0.2, 0.5, 0.3)] * FOLDS
+    write_folds(members, way, weights, data.segment_vocabulary, tmp_path)
+    for fold in range(FOLDS):
+        parts = [member.folds[fold].codes for member in members.members]
+        written = ScoreMatrix.open(tmp_path / f"fold{fold}" / "matrix.npz")
+        expected = plain_blend(way, parts, weights[fold])
+        assert np.abs(written.codes.astype(int) - expected.astype(int)).max() <= 1
+        assert written.table_digest == members.members[0].folds[fold].table_digest
+
+
+def plain_blend(way, parts, weights):
+    """The same without tables, a whole matrix at a time."""
+
+    def vote(codes):
+        p = decode(codes).astype(np.float64)
+        match way:
+            case "probability":
+                return p
+            case "geometric":
+                return np.log(p)
+            case "logit":
+                return np.log(p) - np.log1p(-p)
+        below = (codes[None] < codes[:, None]).sum(axis=1)
+        return (below + 0.5 * (codes[None] == codes[:, None]).sum(axis=1)) / len(codes)
+
+    mean = sum(weight * vote(codes) for weight, codes in zip(weights, parts, strict=True))
+    if way == "logit":
+        return encode_logits(mean)
+    return encode_probabilities(np.minimum(np.exp(mean) if way == "geometric" else mean, 1))
+
+
+def test_an_ensembles_matrices_are_held_out_scores_like_any_models(members, data, tmp_path):
+    write_folds(members, "logit", [(0.5, 0.5, 0.0)] * FOLDS, data.segment_vocabulary, tmp_path)
+    check_folds([ScoreMatrix.open(tmp_path / f"fold{fold}" / "matrix.npz") for fold in range(FOLDS)])
+
+
+def test_other_shards_are_averaged_over_folds_and_members(make, shared, data, tmp_path):
+    test = [shared / "data" / "tiny" / "test00.tfrecord"]
+    folders = [make(name, seed, 1.0) for name, seed in (("three", 4), ("four", 5))]
+    for folder, seed in zip(folders, (6, 7), strict=True):
+        make(folder.name, seed, 0.0, shards=test)
+    members = Members.open(folders, data)
+    path = write_others(members, "test", "probability", [0.75, 0.25], data.segment_vocabulary, tmp_path)
+    means = [np.mean([decode(matrix.codes) for matrix in member.others("test")], axis=0) for member in members.members]
+    expected = encode_probabilities(0.75 * means[0] + 0.25 * means[1])
+    matrix = ScoreMatrix.open(path)
+    assert np.abs(matrix.codes.astype(int) - expected.astype(int)).max() <= 1
+    assert matrix.about.fold is None
+    assert matrix.about.held_out
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"vocabulary_digest": "0" * 64}, "vocabulary_digest"),
+        ({"feature_space": "youtube8m/rgb1024/-2..2"}, "feature_space"),
+        ({"trained_on": ("validate00.tfrecord", "validate03.tfrecord")}, "learned from"),
+        ({"fold": 2}, "fold 2; wanted fold 0"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_by_name(changes, reason, runs, make, data):
+    other = make(f"other_{next(iter(changes))}", 9, 1.0, **changes)
+    with pytest.raises(MatrixRefused, match=reason) as caught:
+        Members.open([runs[0], other], data)
+    assert other in caught.value.path.parents
+
+
+def test_a_model_of_other_segments_is_refused_by_name(runs, make, data):
+    other = make("short", 9, 1.0)
+    path = other / "fold3" / "matrix.npz"
+    matrix = ScoreMatrix.open(path)
+    last = VideoScores(str(matrix.video_ids[0]), matrix.segment_starts[:1].astype(np.int64), matrix.codes[:1].copy())
+    write_score_matrix(path, matrix.about, data.segment_vocabulary, [last])
+    with pytest.raises(MatrixRefused, match="another segment table") as caught:
+        Members.open([runs[0], other], data)
+    assert caught.value.path == path
+
+
+def test_two_members_of_one_name_are_refused(runs, data):
+    with pytest.raises(ConfigError, match="two folders named one"):
+        Members.open([runs[0], runs[0]], data)
+
+
+@pytest.mark.parametrize("weights", FINDERS)
+def test_the_command_reports_what_it_found_and_leaves_the_matrices(weights, runs, shared, data, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for file in (shared / "data" / "tiny").iterdir():
+        (folder / file.name).symlink_to(file)
+    for name in ("vocabulary.csv", "segment_label_ids.csv"):
+        (folder / name).symlink_to(shared / "data" / name)
+    app = typer.Typer()
+    app.command()(ensemble)
+    arguments = [*map(str, runs), "--data", str(folder), "--out", str(tmp_path / "out"), "--weights", weights]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    told = json.loads(result.stdout)
+    assert told == json.loads((tmp_path / "out" / "ensemble.json").read_text())
+    assert set(told["weights"]) == {"one", "two", "noise"}
+    matrices = [ScoreMatrix.open(tmp_path / "out" / f"fold{fold}" / "matrix.npz") for fold in range(FOLDS)]
+    rated = Members.open(runs, data).rated
+    for matrix, part, value in zip(matrices, rated, told["fold_rated_map_at_100k"], strict=True):
+        assert rated_map(matrix.codes[matrix.rows_of(part.ids)], part) == pytest.approx(value, abs=1e-9)
