@@ -22,11 +22,13 @@ from segsearch.training.aggregations import (
     GatedDBoFConfig,
     HiddenConfig,
     LogisticConfig,
+    LogitMoEConfig,
     MixConfig,
     MoEConfig,
     NetFVConfig,
     NetVLADConfig,
     NeXtVLADConfig,
+    ProbabilityGatingConfig,
     SoftDBoFConfig,
     TowerConfig,
 )
@@ -40,6 +42,7 @@ contexts = st.integers(0, 7)
 
 BIAS, RELU6 = HiddenConfig(units=8), HiddenConfig(units=8, form="batch_norm_relu6")
 SQUEEZE = ContextGatingConfig(form="squeeze", reduction=2)
+SMALL_BAG = DBoFConfig(clusters=16, hidden=8)
 NETWORKS = {
     "max sigmoid moe": (DBoFConfig(clusters=16, hidden=8, activation="sigmoid"), MoEConfig(mixtures=3), "l2"),
     "max relu6 logistic": (DBoFConfig(clusters=16, hidden=8, activation="relu6"), LogisticConfig(), "l2"),
@@ -72,6 +75,24 @@ NETWORKS = {
         None,
         "l2",
     ),
+    "mix of other heads": (
+        MixConfig(
+            towers=(
+                TowerConfig(aggregation=SMALL_BAG, head=LogitMoEConfig(mixtures=2, shared_gate=True)),
+                TowerConfig(aggregation=SMALL_BAG, head=ProbabilityGatingConfig()),
+            )
+        ),
+        None,
+        "l2",
+    ),
+    "logit moe": (SMALL_BAG, LogitMoEConfig(), "l2"),
+    "logit moe, one gate": (SMALL_BAG, LogitMoEConfig(mixtures=3, shared_gate=True), "l2"),
+    "logit moe, batch norms": (SMALL_BAG, LogitMoEConfig(mixtures=2, batch_norm=True, dropout=0.5), "l2"),
+    "logit moe, one gate, batch norms": (SMALL_BAG, LogitMoEConfig(shared_gate=True, batch_norm=True), "none"),
+    "gated by scores": (SMALL_BAG, ProbabilityGatingConfig(), "l2"),
+    "gated by other scores": (SMALL_BAG, ProbabilityGatingConfig(remove_diagonal=True, head=LogisticConfig()), "l2"),
+    "gated by embedding": (SMALL_BAG, ProbabilityGatingConfig(input="embedding", head=LogitMoEConfig()), "l2"),
+    "gated by embedding, less own": (SMALL_BAG, ProbabilityGatingConfig(input="embedding", remove_diagonal=True), "l2"),
     "frame mean moe": (FrameMeanConfig(), MoEConfig(), "l2"),
     "frame mean logistic": (FrameMeanConfig(), LogisticConfig(), "none"),
 }

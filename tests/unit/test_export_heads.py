@@ -1,12 +1,24 @@
 """Heads in ONNX: probabilities as the formula says, logits and codes sound at both ends."""
 
+from typing import get_args
+
 import numpy as np
 import onnxruntime
 import pytest
 
 from segsearch.core.score_codes import encode_logits
-from segsearch.export.heads import LogisticScores, MixtureScores, score_codes, soundness
+from segsearch.export.head_weights import read_head
+from segsearch.export.heads import (
+    GatedScores,
+    LogisticScores,
+    LogitMixtureScores,
+    MixtureScores,
+    score_codes,
+    soundness,
+)
 from segsearch.export.onnx_graph import BOOL, FLOAT, UINT16, OnnxGraph
+from segsearch.training.aggregations import Head
+from segsearch.training.models.bodies import head_of
 
 CLASSES, EXPERTS = 5, 3
 
@@ -54,6 +66,49 @@ def test_a_mixture_that_is_all_but_sure_keeps_classes_apart():
     experts = np.tile(np.float32(18) + np.arange(CLASSES, dtype=np.float32), (EXPERTS, 1)).reshape(1, -1)
     _, _, codes = judge(MixtureScores(CLASSES, EXPERTS), np.concatenate([gates, experts], axis=1))
     assert (np.diff(codes[0].astype(int)) > 900).all()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a gate a class", "one gate"])
+@pytest.mark.parametrize("spread", [1, 30])
+def test_a_mixture_of_logits_is_as_the_formula_says(shared, spread):
+    gated = 1 if shared else CLASSES
+    random = np.random.default_rng(spread)
+    columns = random.normal(0, spread, (100, (EXPERTS + 1) * gated + EXPERTS * CLASSES)).astype(np.float32)
+    p, logits, _ = judge(LogitMixtureScores(CLASSES, EXPERTS, shared), columns)
+    x = columns.astype(np.float64)
+    gates = x[:, : (EXPERTS + 1) * gated].reshape(-1, EXPERTS + 1, gated)
+    shares = np.exp(gates - gates.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    wanted = (shares[:, :-1] * x[:, (EXPERTS + 1) * gated :].reshape(-1, EXPERTS, CLASSES)).sum(axis=1)
+    np.testing.assert_allclose(logits, wanted, atol=1e-4, rtol=1e-5)
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-wanted)), atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1, 8, 25])
+def test_logits_of_gated_probabilities_are_sound_however_sure_head_and_gate_are(spread):
+    random = np.random.default_rng(spread)
+    columns = random.normal(0, spread, (300, 2 * CLASSES)).astype(np.float32)
+    own = random.normal(0, 2, CLASSES).astype(np.float32)
+    p, logits, codes = judge(GatedScores(CLASSES, LogisticScores(), own=own), columns)
+    gates, ungated = np.split(columns.astype(np.float64), 2, axis=1)
+    yes, no = 1 / (1 + np.exp(-ungated)), 1 / (1 + np.exp(ungated))
+    gates = gates + own * yes
+    wanted = yes / (1 + np.exp(-gates))
+    left = no + yes / (1 + np.exp(gates))
+    np.testing.assert_allclose(p, wanted, atol=1e-6)
+    exact = np.log(wanted) - np.log(left)
+    told_apart = np.abs(exact) < 32
+    np.testing.assert_allclose(logits[told_apart], exact[told_apart], atol=1e-4, rtol=1e-5)
+    assert np.abs(codes.astype(int) - encode_logits(exact)).max() <= 1
+
+
+def test_every_head_of_training_has_a_form_as_a_product_and_what_is_made_of_it():
+    for config in get_args(Head):
+        head = head_of(config(), CLASSES)
+        head.build((None, 8))
+        product, scores = read_head(head)
+        found, _, _ = judge(scores, np.zeros((2, product.weights.shape[1]), np.float32))
+        assert found.shape == (2, CLASSES), config.kind
 
 
 def test_codes_of_a_logistic_head_are_those_of_its_logits():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from segsearch.export.folding import Steps, fold
 from segsearch.export.half_floats import halve
-from segsearch.export.heads import LogisticScores, MixScores, MixtureScores
+from segsearch.export.heads import Scores
 from segsearch.export.quantisation import quantise
 
 
@@ -20,7 +20,7 @@ class Line:
 
     body: Steps  # to the embedding
     head: Steps  # to the columns that `scores` takes
-    scores: LogisticScores | MixtureScores | MixScores
+    scores: Scores
     frame_size: int
     context: int  # frames each side of a segment
     classes: int

@@ -13,13 +13,13 @@ import numpy as np
 
 from segsearch.export.branches import Columns, Fork, Relu, Softmax
 from segsearch.export.folding import Steps, fold
-from segsearch.export.heads import LogisticScores, MixScores, MixtureLogits, MixtureScores
+from segsearch.export.head_weights import array, batch_norm, head_logits, read_head
+from segsearch.export.heads import MixScores
 from segsearch.export.line import Line
 from segsearch.export.pooling import MaxPool, MeanPool, SumPool
-from segsearch.export.steps import Activation, Dense, Dequantise, Scale, UnitLength
+from segsearch.export.steps import Activation, Dense, Dequantise, UnitLength
 from segsearch.export.vlad import AttendedShares, FisherPool, VLADPool
 from segsearch.training.layers.assignment import Assignment
-from segsearch.training.layers.batch_norm import EPSILON, BatchNorm
 from segsearch.training.layers.by_stream import ByStream
 from segsearch.training.layers.context_gating import ContextGating, SqueezeGating
 from segsearch.training.layers.dbof import DBoF
@@ -27,14 +27,12 @@ from segsearch.training.layers.frame_mean import FrameMean
 from segsearch.training.layers.frames import UNIT_FLOOR, Frames
 from segsearch.training.layers.gated_dbof import GatedBag
 from segsearch.training.layers.hidden import Hidden
-from segsearch.training.layers.logistic import Logistic
 from segsearch.training.layers.mix import Mix
-from segsearch.training.layers.moe import MoE
 from segsearch.training.layers.netfv import SPREAD_FLOOR, FisherVector
 from segsearch.training.layers.netvlad import VLAD
 from segsearch.training.layers.nextvlad import GroupedVLAD, NeXtVLAD
 from segsearch.training.layers.soft_dbof import SoftBag
-from segsearch.training.layers.tower import LOGIT_MARGIN, Tower
+from segsearch.training.layers.tower import Tower
 
 
 def line_of(network: Any, frame_size: int, context: int) -> Line | None:
@@ -49,7 +47,7 @@ def line_of(network: Any, frame_size: int, context: int) -> Line | None:
 
 def _tower(tower: Tower, frame_size: int, context: int) -> Line | None:
     """From float frames on."""
-    body, head = _body(tower.aggregation, context), _head(tower.head)
+    body, head = _body(tower.aggregation, context), read_head(tower.head)
     if body is None or head is None:
         return None
     product, scores = head
@@ -61,11 +59,11 @@ def _mix(mix: Mix, frame_size: int, context: int) -> Line | None:
     towers = [_tower(tower, frame_size, context) for tower in mix.towers]
     if mix.config.gate_input != "real" or any(tower is None for tower in towers):
         return None
-    gate = Dense(_array(mix.gate), _array(mix.gate_biases))
-    weights = (MeanPool(context), _batch_norm(mix.gate_bn), gate, Softmax())
+    gate = Dense(array(mix.gate), array(mix.gate_biases))
+    weights = (MeanPool(context), batch_norm(mix.gate_bn), gate, Softmax())
     ends = [int(end) for end in np.cumsum([0, *(tower.embedding_size for tower in towers)])]
     heads = [
-        (Columns(first, end), *tower.head, *_logits(tower.scores))
+        (Columns(first, end), *tower.head, *head_logits(tower.scores))
         for tower, (first, end) in zip(towers, pairwise(ends), strict=True)
     ]
     head = Fork((*heads, (Columns(ends[-1], ends[-1] + len(towers)),)))
@@ -73,11 +71,6 @@ def _mix(mix: Mix, frame_size: int, context: int) -> Line | None:
     classes = towers[0].classes
     scores = MixScores(classes, len(towers))
     return Line((body,), (head,), scores, frame_size, context, classes, ends[-1], (Columns(0, ends[-1]),))
-
-
-def _logits(scores: LogisticScores | MixtureScores | MixScores) -> Steps:
-    """From a head's columns to what a mix mixes."""
-    return (MixtureLogits(scores, LOGIT_MARGIN),) if isinstance(scores, MixtureScores) else ()
 
 
 def _frames(frames: Frames) -> Steps:
@@ -92,18 +85,18 @@ def _body(aggregation: Any, context: int) -> Steps | None:
         case DBoF():
             activation = Activation(aggregation.config.activation)
             return (
-                _batch_norm(aggregation.input_bn),
-                Dense(_array(aggregation.clusters), mean=_array(aggregation.input_bn.beta)),  # what batch norm leaves
-                _batch_norm(aggregation.cluster_bn),
+                batch_norm(aggregation.input_bn),
+                Dense(array(aggregation.clusters), mean=array(aggregation.input_bn.beta)),  # what batch norm leaves
+                batch_norm(aggregation.cluster_bn),
                 activation,
                 (MaxPool if aggregation.config.pooling == "max" else MeanPool)(context),
-                Dense(_array(aggregation.hidden)),
-                _batch_norm(aggregation.hidden_bn),
+                Dense(array(aggregation.hidden)),
+                batch_norm(aggregation.hidden_bn),
                 activation,
             )
         case ByStream():
             pooled = _by_stream(aggregation, aggregation.poolings, context)
-            return None if pooled is None else (_batch_norm(aggregation.input_bn), *pooled)
+            return None if pooled is None else (batch_norm(aggregation.input_bn), *pooled)
         case NeXtVLAD():
             return _by_stream(aggregation, aggregation.vlads, context)
     return None
@@ -132,39 +125,39 @@ def _pooling(pooling: Any, context: int) -> Steps | None:
             return (*_assignment(pooling.assignment), Fork((total, (MaxPool(context), UnitLength(UNIT_FLOOR)))))
         case GatedBag():
             gate = (
-                MaxPool(context), UnitLength(UNIT_FLOOR), Dense(_array(pooling.narrow)), Dense(_array(pooling.widen)),
-                _batch_norm(pooling.batch_norm), Activation("sigmoid"),
+                MaxPool(context), UnitLength(UNIT_FLOOR), Dense(array(pooling.narrow)), Dense(array(pooling.widen)),
+                batch_norm(pooling.batch_norm), Activation("sigmoid"),
             )  # fmt: skip
             gated = Fork(((SumPool(context),), gate), "product")
             return (*_assignment(pooling.assignment), gated, UnitLength(UNIT_FLOOR))
         case VLAD():
-            centres = _array(pooling.centres) if pooling.form == "residual" else None
-            gates = 1 / (1 + np.exp(-_array(pooling.gates))) if pooling.form == "gated" else None
+            centres = array(pooling.centres) if pooling.form == "residual" else None
+            gates = 1 / (1 + np.exp(-array(pooling.gates))) if pooling.form == "gated" else None
             pool = VLADPool(context, fold(_assignment(pooling.assignment)), UNIT_FLOOR, centres, gates)
             return (pool, UnitLength(UNIT_FLOOR))
         case FisherVector():
             coupled = pooling.config.coupled
-            centres = _array(pooling.assignment.clusters) * pooling.config.coupling if coupled else pooling.centres
-            spread = _array(pooling.spread) ** 2 + np.float32(SPREAD_FLOOR)
-            return (FisherPool(context, fold(_assignment(pooling.assignment)), UNIT_FLOOR, _array(centres), spread),)
+            centres = array(pooling.assignment.clusters) * pooling.config.coupling if coupled else pooling.centres
+            spread = array(pooling.spread) ** 2 + np.float32(SPREAD_FLOOR)
+            return (FisherPool(context, fold(_assignment(pooling.assignment)), UNIT_FLOOR, array(centres), spread),)
         case GroupedVLAD() if pooling.config.masked:
-            assign = fold((Dense(_array(pooling.assign)), _batch_norm(pooling.cluster_bn)))
-            attend = (Dense(_array(pooling.attend), _array(pooling.attend_biases)), Activation("sigmoid"))
+            assign = fold((Dense(array(pooling.assign)), batch_norm(pooling.cluster_bn)))
+            attend = (Dense(array(pooling.attend), array(pooling.attend_biases)), Activation("sigmoid"))
             shares = (AttendedShares(pooling.groups, assign, attend),)
-            expand = Dense(_array(pooling.expand), _array(pooling.expand_biases))
-            pool = VLADPool(context, shares, UNIT_FLOOR, _array(pooling.centres), groups=pooling.groups)
-            return (expand, pool, _batch_norm(pooling.vlad_bn))
+            expand = Dense(array(pooling.expand), array(pooling.expand_biases))
+            pool = VLADPool(context, shares, UNIT_FLOOR, array(pooling.centres), groups=pooling.groups)
+            return (expand, pool, batch_norm(pooling.vlad_bn))
     return None  # unmasked groups let padding count, which whole videos do not have
 
 
 def _assignment(assignment: Assignment) -> Steps:
-    return Dense(_array(assignment.clusters)), _batch_norm(assignment.batch_norm), Softmax()
+    return Dense(array(assignment.clusters)), batch_norm(assignment.batch_norm), Softmax()
 
 
 def _hidden(hidden: Hidden) -> Steps:
     if hidden.config.form == "bias":
-        return (Dense(_array(hidden.kernel), _array(hidden.biases)),)
-    normed = (Dense(_array(hidden.kernel)), _batch_norm(hidden.batch_norm))
+        return (Dense(array(hidden.kernel), array(hidden.biases)),)
+    normed = (Dense(array(hidden.kernel)), batch_norm(hidden.batch_norm))
     return (*normed, Activation("relu6")) if hidden.config.form == "batch_norm_relu6" else normed
 
 
@@ -172,45 +165,16 @@ def _gating(gating: Any) -> Steps:
     """Hidden units times gates that look at all of them; nothing for a network without."""
     match gating:
         case ContextGating():
-            kernel = _array(gating.kernel)
+            kernel = array(gating.kernel)
             if gating.config.remove_diagonal:
                 kernel = kernel - np.diag(np.diag(kernel))
             product = (
-                (Dense(kernel), _batch_norm(gating.batch_norm))
+                (Dense(kernel), batch_norm(gating.batch_norm))
                 if gating.config.form == "batch_norm"
-                else (Dense(kernel, _array(gating.biases)),)
+                else (Dense(kernel, array(gating.biases)),)
             )
             return (Fork(((), (*product, Activation("sigmoid"))), "product"),)
         case SqueezeGating():
-            squeezed = (Dense(_array(gating.squeeze)), _batch_norm(gating.batch_norm), Relu())
-            return (Fork(((), (*squeezed, Dense(_array(gating.excite)), Activation("sigmoid"))), "product"),)
+            squeezed = (Dense(array(gating.squeeze)), batch_norm(gating.batch_norm), Relu())
+            return (Fork(((), (*squeezed, Dense(array(gating.excite)), Activation("sigmoid"))), "product"),)
     return ()
-
-
-def _head(head: Any) -> tuple[Dense, LogisticScores | MixtureScores] | None:
-    match head:
-        case Logistic():
-            return Dense(_array(head.kernel), _array(head.biases)), LogisticScores()
-        case MoE():
-            classes, experts = head.classes, head.config.mixtures
-            gates = _by_expert(_array(head.gates), classes)
-            weights = np.concatenate([gates, _by_expert(_array(head.experts), classes)], axis=1)
-            biases = np.concatenate([np.zeros(gates.shape[1], np.float32), _by_expert(_array(head.biases), classes)])
-            return Dense(weights, biases), MixtureScores(classes, experts)
-    return None
-
-
-def _by_expert(columns: np.ndarray, classes: int) -> np.ndarray:
-    """Columns that run through the experts of one class after the other, reordered to run through the classes."""
-    by_class = columns.reshape(*columns.shape[:-1], classes, -1)
-    return np.ascontiguousarray(by_class.swapaxes(-1, -2)).reshape(columns.shape)
-
-
-def _batch_norm(norm: BatchNorm) -> Scale:
-    """What a batch norm does at inference."""
-    scale = _array(norm.gamma) / np.sqrt(_array(norm.moving_variance) + np.float32(EPSILON))
-    return Scale(scale, _array(norm.beta) - _array(norm.moving_mean) * scale)
-
-
-def _array(weight: Any) -> np.ndarray:
-    return np.asarray(weight, np.float32)
