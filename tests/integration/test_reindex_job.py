@@ -48,6 +48,16 @@ def test_the_batch_size_and_the_threads_change_nothing(tmp_path, tiny_bundle, sh
     np.testing.assert_allclose(*lists, atol=2e-4)  # 1e-5 of the model, and what a code may round
 
 
+def test_compiled_loops_and_numpy_publish_the_same_postings(tmp_path, scorer, shards):
+    opened = []
+    for selection in ("numba", "numpy"):
+        index = IndexDirectory(tmp_path / selection)
+        reindex(scorer, shards, index, keep=25, selection=selection)
+        opened.append(index.open_current())
+    for name in ("offsets", "ordinals", "codes"):
+        np.testing.assert_array_equal(*(getattr(generation, name) for generation in opened))
+
+
 def test_a_second_reindex_publishes_the_next_generation_and_keeps_the_first(index, scorer, shards):
     assert reindex(scorer, shards, index, keep=3).manifest.number == 2
     assert published(index) == ["1", "2", "CURRENT"]

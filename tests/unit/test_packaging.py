@@ -43,6 +43,26 @@ def test_the_serving_environment_has_no_training_framework_and_still_imports_the
     assert run(serving_python, code).strip() == "[]"
 
 
+def test_the_serving_environment_has_no_compiler_and_says_how_large_libraries_are_selected_faster(serving_python):
+    code = (
+        "from segsearch.service.index.kernel_selection import selection_for;"
+        "print(type(selection_for(1_000, 1, 1_000_000)).__name__)"
+    )
+    done = subprocess.run([serving_python, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Selection"
+    assert "pip install 'segsearch[index]'" in done.stderr
+
+
+def test_compiled_selection_in_the_serving_environment_says_what_to_install(serving_python):
+    code = (
+        "from segsearch.core.errors import MissingExtra;"
+        "from segsearch.service.index.kernel_selection import selection_for\n"
+        "try: selection_for(1, 1, 1, 'numba')\n"
+        "except MissingExtra as error: print(error.extra, error.module)"
+    )
+    assert run(serving_python, code).split() == ["index", "numba"]
+
+
 def test_training_in_the_serving_environment_says_what_to_install(serving_python, tmp_path):
     command = [serving_python.with_name("segsearch"), "train", "dbof_sample", "--data", tmp_path, "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -35,6 +35,14 @@ class Provider(StrEnum):
     tensorrt = "tensorrt"
 
 
+class Selection(StrEnum):
+    """What keeps the best segments of every class."""
+
+    auto = "auto"
+    numba = "numba"
+    numpy = "numpy"
+
+
 BundleOption = Annotated[
     Path, typer.Option("--bundle", envvar="SEGSEARCH_BUNDLE", help="Model bundle: <name>/<version>, or <name>.")
 ]
@@ -80,6 +88,10 @@ FrameLimitOption = Annotated[
 LabelsOption = Annotated[
     Path | None, typer.Option("--labels", help="Only the classes in this CSV, as segment_label_ids.csv.")
 ]
+SelectionOption = Annotated[
+    Selection,
+    typer.Option(help="Compiled loops (the extra `index`) or numpy; auto takes the faster one. Their lists are equal."),
+]
 KEEP_HELP = (
     "Segments kept for each tag, 1 to 1,000,000. No answer is longer than 100,000: what is kept beyond that moves up "
     "where segments are deleted later."
@@ -101,6 +113,7 @@ def reindex(
     threads: ThreadsOption = 0,
     provider: ProviderOption = Provider.auto,
     precision: PrecisionOption = Precision.float32,
+    selection: SelectionOption = Selection.auto,
 ) -> None:
     """Score every segment of a library and publish a new index generation."""
     from dataclasses import asdict, replace
@@ -124,6 +137,7 @@ def reindex(
         done = run(
             scorer, files, IndexDirectory(index),
             keep=keep, spec=spec, frame_limit=frame_limit, skip_bad=on_error is OnError.skip,
+            selection=selection.value,
         )  # fmt: skip
         running, tuning = scorer.provider, asdict(scorer.tuning)
     manifest = done.manifest

@@ -19,8 +19,8 @@ from segsearch.core.segments import segment_starts
 from segsearch.core.videos import Skips
 from segsearch.service.index.format import KEEP_CAP
 from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.kernel_selection import SelectionChoice, Selector, selection_for
 from segsearch.service.index.manifest import BundleName, Manifest, Skipped
-from segsearch.service.index.selection import Selection
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.jobs.library_shards import LibraryShards
 from segsearch.service.scoring.scorer import Scorer
@@ -50,12 +50,13 @@ def reindex(
     spec: FeatureSpec | None = None,
     frame_limit: int = FRAME_LIMIT,
     skip_bad: bool = False,
+    selection: SelectionChoice = "auto",
 ) -> Reindexed:
     """Scores all videos of `files` and publishes the generation.
 
     keep: postings kept a class. spec: where the records keep the streams, if elsewhere than the bundle's training data
     did. frame_limit: a longer video is a bad record. skip_bad: pass over bad records, counted and reported, instead of
-    stopping at the first one.
+    stopping at the first one. selection: what keeps the best, compiled loops or numpy; the lists are the same.
 
     Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, and whatever the scorer raises.
     """
@@ -65,7 +66,9 @@ def reindex(
     shards.check_feature_space()
     with index.building() as building:
         with GenerationWriter(building.directory, _origin(scorer), keep) as writer:
-            for ordinals, codes in _select(scorer, shards, writer, keep).ranked():
+            best = selection_for(len(scorer.bundle.vocabulary), keep, shards.segment_bound(), selection)
+            _select(scorer, shards, writer, best)
+            for ordinals, codes in best.ranked():
                 writer.add_postings(ordinals, codes)
             manifest = writer.seal(building.number, _skipped(shards))
         index.publish(building)
@@ -78,20 +81,17 @@ def check_limits(keep: int, frame_limit: int) -> None:
     ConfigError.check_range("frame_limit", frame_limit, 1, FRAME_LIMIT_CAP)
 
 
-def _select(scorer: Scorer, shards: LibraryShards, writer: GenerationWriter, keep: int) -> Selection:
+def _select(scorer: Scorer, shards: LibraryShards, writer: GenerationWriter, best: Selector) -> None:
     """One pass over the library: segments to the writer, their codes to the selection."""
-    # A small library must not reserve memory for lists it cannot fill.
-    selection = Selection(len(scorer.bundle.vocabulary), min(keep, shards.segment_bound()))
     with progress("reindex", shards.record_count, "videos") as advance:
         for block in scorer.codes(_frames(shards, writer, advance), by_class=True):
-            selection.add_by_class(block)
+            best.add_by_class(block)
     if not writer.video_count:
         reason = shards.skips.summary() if shards.skips else "no record"
         raise DataError(shards.files[0], None, "videos", f"none that can be used in {len(shards.files)} files "
                         f"({reason})", "at least one")  # fmt: skip
     if shards.skips:
         say(f"records: {shards.skips.summary()}")
-    return selection
 
 
 def _frames(shards: LibraryShards, writer: GenerationWriter, advance: Advance) -> Iterator[np.ndarray]:

@@ -1,0 +1,142 @@
+"""The same selection as `selection.Selection`, by compiled loops and on several threads.
+
+Where it stands: `selection_for` is what jobs ask; it takes this class where the extra `index` is installed and the work
+is worth compiling for, and the plain twin elsewhere. Both give the same lists, posting for posting.
+
+S segments of a block, C classes, K kept a class, L room for postings of a class.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Final, Literal, Protocol
+
+import numpy as np
+
+from segsearch.core.errors import MissingExtra
+from segsearch.core.progress import say
+from segsearch.service.index.selection import Selection
+
+SelectionChoice = Literal["auto", "numba", "numpy"]
+
+WORTH_COMPILING: Final = 1 << 28  # codes: fewer are selected by numpy before Numba has compiled (2 to 4 s)
+_SCRATCH_CODES: Final = 1 << 20  # codes turned together: stays in the second cache
+_PIECE_CAP: Final = 1 << 12  # codes of a class filtered together
+_PIECES_OF_SLACK: Final = 16  # a list is cut back when a piece may not fit: so much of its slack may lie idle
+
+
+class Selector(Protocol):
+    """Keeps each class's best postings of all the segments added so far."""
+
+    def add(self, codes: np.ndarray) -> None:
+        """codes: (S, C) uint16, the next S segments in ordinal order."""
+
+    def add_by_class(self, codes: np.ndarray) -> None:
+        """codes: (C, S) uint16, the next S segments in ordinal order."""
+
+    def ranked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each class's postings, class after class: ordinals (k,) uint32 and codes (k,) uint16, best first."""
+
+
+def selection_for(
+    class_count: int, keep: int, segment_bound: int, choice: SelectionChoice = "auto", threads: int = 1
+) -> Selector:
+    """The selection for at most `segment_bound` segments; `auto` takes whichever is done first.
+
+    Raises MissingExtra where Numba is asked for and not installed.
+    """
+    keep = max(1, min(keep, segment_bound))  # a small library must not reserve memory for lists it cannot fill
+    worth = choice == "numba" or (choice == "auto" and class_count * segment_bound >= WORTH_COMPILING)
+    if worth and find_spec("numba") is not None:
+        return KernelSelection(class_count, keep, threads=threads)
+    if choice == "numba":
+        raise MissingExtra("... --selection numba", "index", "numba")
+    if worth:
+        say("selecting by numpy, which takes some times as long: pip install 'segsearch[index]' brings Numba")
+    return Selection(class_count, keep)
+
+
+class KernelSelection:
+    """Keeps each class's best `keep` of all the segments added so far.
+
+    A class collects what reaches its floor, in ordinal order; when its list is full it is cut back to K, and the floor
+    rises. Memory: 6 bytes for each of K + slack postings a class, and scratch bounded by a constant for each thread,
+    however many segments pass. A memory-mapped matrix may be added whole: it is read once, from its beginning.
+    """
+
+    def __init__(self, class_count: int, keep: int, slack: int | None = None, *, threads: int = 1):
+        """slack: how many postings above K a class may collect before it is cut back; K / 2 unless told."""
+        slack = max(_PIECE_CAP, keep // 2) if slack is None else slack
+        self.keep, self.segment_count = keep, 0
+        self._ordinals = np.empty((class_count, keep + slack), np.uint32)
+        self._codes = np.empty((class_count, keep + slack), np.uint16)
+        self._filled = np.zeros(class_count, np.int64)
+        self._floors = np.zeros(class_count, np.uint32)  # one above the highest code at most
+        self._piece = max(1, min(_PIECE_CAP, slack // _PIECES_OF_SLACK))
+        width = max(1, _SCRATCH_CODES // class_count)
+        self._turned = np.empty((class_count, width), np.uint16)
+        bounds = np.linspace(0, class_count, min(threads, class_count) + 1).astype(int).tolist()
+        self._shares = list(pairwise(bounds))  # the classes of each thread
+        self._pool = ThreadPoolExecutor(len(self._shares)) if len(self._shares) > 1 else None
+
+    def add(self, codes: np.ndarray) -> None:
+        """codes: (S, C) uint16, the next S segments in ordinal order; any array of numpy's, memory-mapped too."""
+        from segsearch.service.index.kernels import turn
+
+        for first in range(0, len(codes), self._turned.shape[1]):
+            part = _read_only(codes[first : first + self._turned.shape[1]])
+            turn(part, self._turned)
+            self._take(self._turned, len(part))
+
+    def add_by_class(self, codes: np.ndarray) -> None:
+        """codes: (C, S) uint16, the next S segments in ordinal order: cheaper, as selection goes class by class."""
+        if codes.flags.c_contiguous:
+            self._take(codes, codes.shape[1])
+            return
+        for first in range(0, codes.shape[1], self._turned.shape[1]):
+            part = codes[:, first : first + self._turned.shape[1]]
+            self._turned[:, : part.shape[1]] = part
+            self._take(self._turned, part.shape[1])
+
+    def ranked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each class's postings, class after class: ordinals (k,) uint32 and codes (k,) uint16, best first.
+
+        Views on the selection's own lists, which are put in order in their place: nothing can be added afterwards.
+        """
+        from segsearch.service.index.kernels import rank
+
+        def put_in_order(share: tuple[int, int]) -> None:
+            room = self._codes.shape[1]
+            rank(share, self._lists, self.keep, (np.empty(room, np.uint32), np.empty(room, np.uint16)))
+
+        self._on_threads(put_in_order)
+        if self._pool is not None:
+            self._pool.shutdown()
+        for row, length in enumerate(self._filled.tolist()):
+            yield self._ordinals[row, :length], self._codes[row, :length]
+
+    @property
+    def _lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self._ordinals, self._codes, self._filled, self._floors
+
+    def _take(self, codes: np.ndarray, count: int) -> None:
+        """codes: (C, S) uint16, contiguous, of which the first `count` columns count."""
+        from segsearch.service.index.kernels import collect
+
+        block, cuts = _read_only(codes), (self.keep, self._piece)
+        self._on_threads(lambda share: collect(block, count, self.segment_count, share, self._lists, cuts))
+        self.segment_count += count
+
+    def _on_threads(self, work: Callable[[tuple[int, int]], None]) -> None:
+        if self._pool is None:
+            work(self._shares[0])
+        else:
+            list(self._pool.map(work, self._shares))  # raises what a thread raised
+
+
+def _read_only(codes: np.ndarray) -> np.ndarray:
+    """A contiguous view or copy that Numba knows as one type, whatever it came as."""
+    plain = np.ascontiguousarray(np.asarray(codes, np.uint16)).view(np.ndarray)
+    plain.flags.writeable = False
+    return plain

@@ -1,0 +1,95 @@
+"""Selection by compiled loops against its plain twin, and against a stable sort of everything."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segsearch.core.score_codes import HIGHEST
+from segsearch.service.index.kernel_selection import KernelSelection, selection_for
+from segsearch.service.index.selection import Selection, select_plain
+
+# Few distinct codes: ties everywhere, at the cut and at both ends of the range.
+tied_codes = st.sampled_from([0, 1, 2, 3, HIGHEST - 1, HIGHEST])
+libraries = st.tuples(st.integers(1, 70), st.integers(1, 5)).flatmap(
+    lambda shape: arrays(np.uint16, shape, elements=st.one_of(tied_codes, st.integers(0, HIGHEST)))
+)
+threads = st.sampled_from([1, 2])
+
+
+def assert_same(found, wanted):
+    for (ordinals, codes), (wanted_ordinals, wanted_codes) in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(ordinals, wanted_ordinals)
+        np.testing.assert_array_equal(codes, wanted_codes)
+        assert (ordinals.dtype, codes.dtype) == (np.uint32, np.uint16)
+
+
+@settings(deadline=None)
+@given(libraries, st.integers(1, 80), st.integers(1, 40), threads, st.lists(st.integers(0, 70), max_size=5))
+def test_both_selections_keep_the_same_postings(codes, keep, slack, threads, cuts):
+    kernels, plain = KernelSelection(codes.shape[1], keep, slack, threads=threads), Selection(codes.shape[1], keep)
+    for block in np.split(codes, sorted(cut % (len(codes) + 1) for cut in cuts)):
+        kernels.add(block)
+        plain.add(block)
+    assert_same(kernels.ranked(), plain.ranked())
+
+
+@settings(deadline=None)
+@given(libraries, st.integers(1, 80), st.integers(1, 40), threads, st.integers(1, 71))
+def test_blocks_by_class_in_any_memory_order_are_selected_alike(codes, keep, slack, threads, width):
+    whole = np.ascontiguousarray(codes.T)
+    for blocks in (whole, codes.T):  # contiguous; as a view of rows
+        kernels = KernelSelection(codes.shape[1], keep, slack, threads=threads)
+        for first in range(0, len(codes), width):
+            kernels.add_by_class(blocks[:, first : first + width])
+        assert_same(kernels.ranked(), select_plain(codes, keep))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), threads)
+def test_a_long_stream_of_likely_codes_is_selected_exactly(seed, threads):
+    codes = np.random.default_rng(seed).normal(30_000, 300, (6_000, 3)).astype(np.uint16)
+    kernels = KernelSelection(3, 50, 200, threads=threads)
+    for block in np.split(codes, [1, 999, 2_500]):
+        kernels.add(block)
+    assert_same(kernels.ranked(), select_plain(codes, 50))
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_stream_that_only_rises_or_only_falls_is_selected_exactly(order):
+    codes = np.arange(20_000, dtype=np.uint16)[order, None] // np.array([1, 7, 20_000], np.uint16)
+    kernels = KernelSelection(3, 300)
+    kernels.add_by_class(np.ascontiguousarray(codes.T))
+    assert_same(kernels.ranked(), select_plain(codes, 300))
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_a_mapped_matrix_is_added_whole_and_left_as_it_was(tmp_path, by_class):
+    codes = np.random.default_rng(5).integers(0, 1 << 16, (5_000, 4), np.uint16)
+    np.save(tmp_path / "codes.npy", codes.T if by_class else codes)
+    kernels = KernelSelection(4, 60, threads=2)
+    (kernels.add_by_class if by_class else kernels.add)(np.load(tmp_path / "codes.npy", mmap_mode="r"))
+    assert_same(kernels.ranked(), select_plain(codes, 60))
+    np.testing.assert_array_equal(np.load(tmp_path / "codes.npy"), codes.T if by_class else codes)
+
+
+def test_memory_does_not_grow_with_the_segments():
+    selection = KernelSelection(3, 50, 100)
+    before = sum(array.nbytes for array in selection._lists)
+    for _ in range(50):
+        selection.add(np.zeros((1_000, 3), np.uint16))
+    assert sum(array.nbytes for array in selection._lists) == before
+
+
+def test_a_small_library_is_selected_without_compiling():
+    assert isinstance(selection_for(8, 100, 1_000), Selection)
+
+
+def test_a_large_library_is_selected_by_compiled_loops():
+    assert isinstance(selection_for(1_000, 10, 2_000_000), KernelSelection)
+
+
+def test_either_selection_can_be_asked_for():
+    assert isinstance(selection_for(8, 100, 1_000, "numba"), KernelSelection)
+    assert isinstance(selection_for(1_000, 10, 2_000_000, "numpy"), Selection)
