@@ -8,7 +8,7 @@ model; the scorer that loads one must then reproduce the golden videos' scores b
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ __all__ = [  # what a bundle is made of comes from here, too
 
 FORMAT_VERSION = 1
 VOCABULARY, MANIFEST = "vocabulary.csv", "manifest.json"
+SIGNATURE = "model.sig"  # may lie beside them, as `model-signing` writes it
+SIGNATURE_LIMIT_BYTES = 1 << 20
 MANIFEST_LIMIT_BYTES = 64 << 20
 FILE_LIMIT_BYTES = (2 << 30) - 1  # what one protobuf message, and so a model in one file, can hold
 
@@ -108,28 +110,33 @@ def write_bundle(
     model: bytes,
     variants: Mapping[str, bytes] | None = None,
     *,
+    sign: Callable[[Path], None] | None = None,
     replace: bool = False,
 ) -> Path:
     """Publishes `<root>/<name>/<version>` at once and returns it; ConfigError where it is there, unless `replace`.
 
-    model: the content of `model.onnx`. variants: that of the manifest's other graphs, by file name.
+    model: the content of `model.onnx`. variants: that of the manifest's other graphs, by file name. sign: is given the
+    finished directory, and may add its SIGNATURE.
     """
     if not replace:
         free_version(root, manifest.name, manifest.version)
     target = root / manifest.name / str(manifest.version)
     target.parent.mkdir(parents=True, exist_ok=True)
-    built = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+    built = building / target.name  # the name it will have is part of what is signed
     try:
-        built.chmod(0o755)
+        built.mkdir(mode=0o755)
         for name, content in {MODEL: model, **(variants or {})}.items():
             (built / name).write_bytes(content)
         (built / VOCABULARY).write_text(vocabulary.to_csv(), encoding="utf-8")
         files = {file.name: sha256_of(file) for file in sorted(built.iterdir())}
         document = {"format_version": FORMAT_VERSION, **document_of(manifest), "files": files}
         (built / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        if sign is not None:
+            sign(built)
         (replace_directory if replace else publish_directory)(built, target)
     finally:
-        shutil.rmtree(built, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)
     return target
 
 
@@ -167,16 +174,22 @@ def _check_files(directory: Path, digests: Any, names: set[str]) -> None:
     if not isinstance(digests, dict) or set(digests) != names:
         raise BundleRefused(directory, f"files in {MANIFEST} are {digests!r}, wanted {', '.join(sorted(names))}")
     present = {entry.name for entry in directory.iterdir()}
-    if unknown := sorted(present - {*digests, MANIFEST}):
+    if unknown := sorted(present - {*digests, MANIFEST, SIGNATURE}):
         raise BundleRefused(directory, f"unknown file {unknown[0]}")
+    if SIGNATURE in present:
+        _check_plain(directory, SIGNATURE, SIGNATURE_LIMIT_BYTES)
     for name, wanted in digests.items():
-        file = directory / name
-        if file.is_symlink() or not file.is_file() or file.stat().st_nlink > 1:
-            raise BundleRefused(directory, f"{name} is missing or not a plain file of its own")
-        if file.stat().st_size > FILE_LIMIT_BYTES:
-            raise BundleRefused(directory, f"{name} is larger than {FILE_LIMIT_BYTES} bytes")
-        if (found := sha256_of(file)) != wanted:
+        _check_plain(directory, name, FILE_LIMIT_BYTES)
+        if (found := sha256_of(directory / name)) != wanted:
             raise BundleRefused(directory, f"{name} has sha256 {found[:12]}, wanted {str(wanted)[:12]}")
+
+
+def _check_plain(directory: Path, name: str, limit_bytes: int) -> None:
+    file = directory / name
+    if file.is_symlink() or not file.is_file() or file.stat().st_nlink > 1:
+        raise BundleRefused(directory, f"{name} is missing or not a plain file of its own")
+    if file.stat().st_size > limit_bytes:
+        raise BundleRefused(directory, f"{name} is larger than {limit_bytes} bytes")
 
 
 def _check_agreement(directory: Path, manifest: Manifest, vocabulary: Vocabulary) -> None:

@@ -166,6 +166,12 @@ class BundleVocabularyMismatch(BundleRefused):
         self.found, self.wanted = found, wanted
 
 
+class SignatureRefused(BundleRefused):
+    """A bundle that is not signed by the key it was to be signed by, or not as it lies."""
+
+    code = "signature-refused"
+
+
 class SignatureMismatch(BundleRefused):
     """A bundle's model that takes or gives something else than the bundle promises."""
 

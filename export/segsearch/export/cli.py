@@ -25,6 +25,9 @@ def export(
         list[str] | None,
         typer.Option(help="Glob of rated shards: the MAP@100k of every model on them goes into the manifest."),
     ] = None,
+    sign_key: Annotated[
+        Path | None, typer.Option(help="Private elliptic-curve key (PEM) to sign the bundle with; needs [sign].")
+    ] = None,
     embedding_size: Annotated[
         int, typer.Option(help="Numbers in an embedding, by PCA over the first videos of --data; 0 keeps all.")
     ] = 0,
@@ -36,14 +39,18 @@ def export(
     try:
         from segsearch.export.packing import pack
         from segsearch.export.rated import RatedShards
+        from segsearch.export.signing import signer
         from segsearch.training.checkpoint import Checkpoint
     except ModuleNotFoundError as error:
         raise MissingExtra("export", "train,cpu", error.name or "TensorFlow") from None
     loaded = Checkpoint.load(checkpoint)
     videos = read_videos(matching_files(data), loaded.features) if data else ()
     ratings = RatedShards(matching_files(rated), _split(rated)) if rated else None
+    sign = signer(sign_key) if sign_key else None
     say(f"exporting {checkpoint}")
-    packed = pack(loaded, out, name or loaded.run, version, videos, embedding_size, rated=ratings, replace=force)
+    packed = pack(
+        loaded, out, name or loaded.run, version, videos, embedding_size, rated=ratings, sign=sign, replace=force
+    )
     emit(
         bundle=str(packed.directory),
         model_bytes=packed.model_bytes,

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def pack(
     embedding_size: int = 0,
     *,
     rated: RatedShards | None = None,
+    sign: Callable[[Path], None] | None = None,
     replace: bool = False,
 ) -> Packed:
     """Exports a checkpoint as `<root>/<name>/<version>`.
@@ -52,7 +53,7 @@ def pack(
     version: 0 takes the next free one; raises ConfigError for one that is there already, unless `replace`.
     videos: the first few become golden videos, and calibrate the 8-bit model; without any, golden videos are made up.
     embedding_size: the embedding's main directions among these videos that are given out; 0 gives it out whole.
-    rated: shards on which every model's rated MAP is measured.
+    rated: shards on which every model's rated MAP is measured. sign: adds a signature, as `signing.signer` gives it.
 
     A network that pools frames becomes a graph of blocks, with variants in 8-bit integers and in half floats where
     those are near enough; any other a graph of windows. Nothing is written unless ONNX Runtime reproduces the network's
@@ -76,7 +77,7 @@ def pack(
     manifest = _manifest(checkpoint, name, version or free, golden, graphs, wanted["embedding"].shape[1])
     full, *others = [each.variant for each in kept]
     variants = {variant.file: variant.content for variant in others}
-    directory = write_bundle(root, manifest, checkpoint.vocabulary, full.content, variants, replace=replace)
+    directory = write_bundle(root, manifest, checkpoint.vocabulary, full.content, variants, sign=sign, replace=replace)
     write_atomically(directory.parent / TRITON_CONFIG, triton_config(manifest))
     return Packed(directory, len(full.content), kept[0].differences, graphs)
 

@@ -54,6 +54,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.BundleSpaceMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.BundleVocabularyMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.SignatureMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
+    errors.SignatureRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.OutputNotFinite: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.GoldenMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.CheckpointMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
