@@ -1,6 +1,7 @@
 """A generation written by format version 1: every later release must open it and find the same.
 
-`format_v1/` was made by `test_index_generation.publish`: three videos, two classes. It is never written again.
+`format_v1/` was made by `test_index_generation.publish`: three videos, two classes; `format_v1_scores/` by
+`test_index_cli.generation_of(score=9)`, whose file of scores format 1 leaves open. They are never written again.
 """
 
 from pathlib import Path
@@ -16,6 +17,12 @@ def test_a_generation_of_format_1_opens_and_verifies():
     generation = INDEX.open_current()
     generation.verify()
     assert (generation.number, generation.manifest.bundle.name, generation.manifest.limit) == (1, "tiny", 10)
+
+
+def test_a_generation_of_format_1_with_scores_opens_and_verifies():
+    generation = IndexDirectory(Path(__file__).parent / "format_v1_scores").open_current()
+    generation.verify()
+    assert (generation.scores.shape, generation.scores.dtype, generation.scores[5, 1]) == ((6, 2), np.uint16, 9)
 
 
 def test_a_generation_of_format_1_gives_the_same_postings():

@@ -208,7 +208,9 @@ def test_a_video_beyond_the_frame_limit_is_a_bad_record(index, scorer, shards, v
         reindex(scorer, shards, index, keep=10, frame_limit=longest - 1)
 
 
-@pytest.mark.parametrize("setting", [{"keep": 0}, {"keep": 1_000_001}, {"keep": 1, "frame_limit": 0}])
+@pytest.mark.parametrize(
+    "setting", [{"keep": 0}, {"keep": 1_000_001}, {"keep": 1, "frame_limit": 0}, {"keep": 1, "keep_generations": 0}]
+)
 def test_a_setting_out_of_range_is_named(index, scorer, shards, setting):
     field, value = list(setting.items())[-1]
     with pytest.raises(ConfigError, match=f"{field} is {value}, wanted 1 to "):

@@ -9,7 +9,7 @@ from segsearch.core.cli import build
 from tests.conftest import ROOT
 from tests.documents import shell_lines
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/training.md", "docs/runs.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/training.md", "docs/runs.md", "docs/index.md")
 
 
 def commands(program):
@@ -30,6 +30,8 @@ def test_make_targets_in_the_documents_exist(words):
 def test_segsearch_commands_in_the_documents_parse(words):
     group = typer.main.get_command(build())
     command = group.commands[words[1]]
+    if hasattr(command, "commands"):
+        command = command.commands[words[2]]
     options = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in words[2:] if word.startswith("--")} <= options
 
@@ -45,11 +47,17 @@ def test_ci_runs_exactly_the_test_command_of_the_readme():
     assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "make test"
 
 
+def every_command(group):
+    for name, command in group.commands.items():
+        yield name, command
+        yield from every_command(command) if hasattr(command, "commands") else ()
+
+
 def test_every_option_has_help_text():
     group = typer.main.get_command(build())
     bare = [
         f"{name} {parameter.name}"
-        for name, command in group.commands.items()
+        for name, command in every_command(group)
         for parameter in command.params
         if not parameter.help and parameter.name != "help"
     ]

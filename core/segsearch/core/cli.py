@@ -11,8 +11,14 @@ from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from segsearch.core.errors import SegsearchError
+
+_ORDER = (
+    "sample", "download", "train", "score-matrix", "ensemble", "import-checkpoint", "export", "bundle", "reindex",
+    "index", "submit", "evaluate", "serve",
+)  # fmt: skip
 
 
 def emit(**facts: Any) -> None:
@@ -20,10 +26,19 @@ def emit(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)
 
 
+class _InOrder(TyperGroup):
+    """Lists the commands in the order of the data's way, and those it does not know behind them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+
+
 def build() -> typer.Typer:
-    """The command with every installed subcommand, in the order of the data's way."""
+    """The command with every installed subcommand; an entry point may be a function or a group of them."""
     app = typer.Typer(
         name="segsearch",
+        cls=_InOrder,
         help="Finds the moment: ranks the 5-second segments of a video library by tag.",
         no_args_is_help=True,
         add_completion=False,
@@ -38,13 +53,12 @@ def build() -> typer.Typer:
     ) -> None:
         pass
 
-    order = (
-        "sample", "download", "train", "score-matrix", "import-checkpoint", "export", "bundle", "reindex", "submit",
-        "evaluate", "serve",
-    )  # fmt: skip
-    commands = {entry.name: entry for entry in entry_points(group="segsearch.commands")}
-    for name in sorted(commands, key=lambda name: (order.index(name) if name in order else len(order), name)):
-        app.command(name)(commands[name].load())
+    for entry in entry_points(group="segsearch.commands"):
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=entry.name)
+        else:
+            app.command(entry.name)(command)
     return app
 
 

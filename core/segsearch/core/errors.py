@@ -214,6 +214,17 @@ class NoGeneration(SegsearchError):
         self.directory = directory
 
 
+class UnknownGeneration(SegsearchError):
+    """A generation that is not in the index directory."""
+
+    code = "unknown-generation"
+
+    def __init__(self, directory: Path, number: int, there: list[int]):
+        wanted = f"one of {', '.join(map(str, there))}" if there else "none is there"
+        super().__init__(f"index {directory}: no generation {number}; {wanted}")
+        self.directory, self.number, self.there = directory, number, there
+
+
 class IndexBusy(SegsearchError):
     """An index directory that another reindex is writing to."""
 

@@ -92,6 +92,12 @@ SelectionOption = Annotated[
     Selection,
     typer.Option(help="Compiled loops (the extra `index`) or numpy; auto takes the faster one. Their lists are equal."),
 ]
+ScoresOption = Annotated[
+    bool, typer.Option("--scores", help="Keep the score of every segment for every tag, too: 2 bytes each.")
+]
+KeepGenerationsOption = Annotated[
+    int, typer.Option(help="Generations to keep, the new one included; one that a server reads stays, too.")
+]
 KEEP_HELP = (
     "Segments kept for each tag, 1 to 1,000,000. No answer is longer than 100,000: what is kept beyond that moves up "
     "where segments are deleted later."
@@ -114,6 +120,8 @@ def reindex(
     provider: ProviderOption = Provider.auto,
     precision: PrecisionOption = Precision.float32,
     selection: SelectionOption = Selection.auto,
+    scores: ScoresOption = False,
+    keep_generations: KeepGenerationsOption = 3,
 ) -> None:
     """Score every segment of a library and publish a new index generation."""
     from dataclasses import asdict, replace
@@ -126,7 +134,7 @@ def reindex(
     from segsearch.service.jobs.reindex import reindex as run
     from segsearch.service.scoring.onnx_scorer import OnnxScorer
 
-    check_limits(keep, frame_limit)
+    check_limits(keep, frame_limit, keep_generations)
     files, opened = matching_files(data), Bundle.open(bundle)
     spec = opened.manifest.features
     if features:
@@ -137,7 +145,7 @@ def reindex(
         done = run(
             scorer, files, IndexDirectory(index),
             keep=keep, spec=spec, frame_limit=frame_limit, skip_bad=on_error is OnError.skip,
-            selection=selection.value,
+            selection=selection.value, scores=scores, keep_generations=keep_generations,
         )  # fmt: skip
         running, tuning = scorer.provider, asdict(scorer.tuning)
     manifest = done.manifest

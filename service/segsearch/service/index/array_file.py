@@ -1,8 +1,9 @@
-"""One flat `.npy` file, both ways: written in pieces of unknown number, and memory-mapped.
+"""One `.npy` file, both ways: written in pieces of unknown number, and memory-mapped.
 
 Any numpy reads these files; what this adds is appending, and a mapping that checks before it trusts.
 """
 
+import math
 import mmap
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +16,11 @@ from segsearch.service.npy_header import read_npy_header
 
 
 class ArrayWriter:
-    """Appends one-dimensional pieces to a new `.npy` file; the header gets its length on closing."""
+    """Appends pieces to a new `.npy` file; the header gets its length on closing."""
 
-    def __init__(self, path: Path, dtype: np.dtype):
-        self.dtype, self.length = dtype, 0
+    def __init__(self, path: Path, dtype: np.dtype, row: tuple[int, ...] = ()):
+        """row: shape of what the first axis counts."""
+        self.dtype, self.length, self._row = dtype, 0, row
         self._file = path.open("wb")
         self._header_bytes = self._write_header()
 
@@ -38,30 +40,30 @@ class ArrayWriter:
             self._file.close()
 
     def append(self, values: np.ndarray) -> None:
-        """values: (n,) of a dtype that fits without loss."""
+        """values: (n, *row) of a dtype that fits without loss."""
         self._file.write(np.ascontiguousarray(values.astype(self.dtype, copy=False)).data)
         self.length += len(values)
 
     def _write_header(self) -> int:
-        header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
+        header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length, *self._row)}
         npy.write_array_header_1_0(self._file, header)
         return self._file.tell()
 
 
-def map_array(path: Path, dtype: np.dtype, length: int) -> np.ndarray:
-    """A read-only (length,) view on the file's pages; ValueError says how the file differs from what was asked.
+def map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """A read-only view on the file's pages; ValueError says how the file differs from what was asked.
 
     The mapping lives as long as someone holds the array, even if the file is removed.
     """
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     header = read_npy_header(memoryview(pages))
-    if (header.descr, header.fortran_order, header.shape) != (dtype.str, False, (length,)):
-        raise ValueError(f"holds {header.descr}{header.shape}, wanted {dtype.str}{(length,)}")
-    if len(pages) != header.data_start + length * dtype.itemsize:
-        raise ValueError(f"{len(pages)} bytes, wanted {header.data_start + length * dtype.itemsize}")
+    if (header.descr, header.fortran_order, header.shape) != (dtype.str, False, shape):
+        raise ValueError(f"holds {header.descr}{header.shape}, wanted {dtype.str}{shape}")
+    if len(pages) != header.data_start + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(pages)} bytes, wanted {header.data_start + math.prod(shape) * dtype.itemsize}")
     if hasattr(mmap, "MADV_RANDOM"):
         # A query reads a few pages out of gigabytes: reading ahead would make the first one wait.
         pages.madvise(mmap.MADV_RANDOM)
-    array: np.ndarray[Any, Any] = np.frombuffer(pages, dtype, length, header.data_start)
-    return array
+    array: np.ndarray[Any, Any] = np.frombuffer(pages, dtype, math.prod(shape), header.data_start)
+    return array.reshape(shape)

@@ -35,6 +35,11 @@ ARRAYS: Final[Mapping[str, np.dtype]] = {
 }
 FILES: Final = (*ARRAYS, VOCABULARY)  # everything the manifest vouches for
 
+SCORES: Final = "scores.npy"  # (N, C) score codes of everything, kept or not; there only where it was asked for
+SCORES_DTYPE: Final = np.dtype("<u2")
+
 SEGMENT_CAP: Final = 1 << 32  # ordinals are u32
 POSTINGS_CAP: Final = 100_000  # a posting list's usual length, and the most one search may ask for
 KEEP_CAP: Final = 1_000_000  # the longest list a reindex keeps
+GENERATIONS_KEPT: Final = 3  # the current one, and two to go back to
+GENERATIONS_CAP: Final = 1_000

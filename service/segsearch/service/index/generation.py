@@ -20,14 +20,18 @@ from segsearch.service.index.array_file import map_array
 from segsearch.service.index.format import (
     ARRAYS,
     CODES,
+    MANIFEST,
     OFFSETS,
     ORDINALS,
+    SCORES,
+    SCORES_DTYPE,
     SEGMENT_STARTS,
     SEGMENT_VIDEOS,
     VIDEO_ID_OFFSETS,
     VIDEO_IDS,
     VOCABULARY,
 )  # fmt: skip
+from segsearch.service.index.in_use import Hold
 from segsearch.service.index.manifest import FileSum, Manifest
 
 _CHECK_ROWS = 1 << 22  # rows of a mapped array looked at together
@@ -47,6 +51,8 @@ class Generation:
     segment_starts: np.ndarray  # (N,) u32
     id_bytes: np.ndarray  # (B,) u8
     id_offsets: np.ndarray  # (V + 1,) u64
+    held: Hold  # says that the generation is read, see `in_use`
+    scores: np.ndarray | None = None  # (N, C) u16, where the generation keeps them
 
     @classmethod
     def open(cls, directory: Path) -> "Generation":
@@ -55,13 +61,20 @@ class Generation:
         Raises GenerationCorrupt naming the file whose size, shape or dtype is not what the manifest says, and where
         files contradict each other. Damage inside the arrays is found by `verify`.
         """
+        try:
+            held = Hold(directory)
+        except OSError as error:
+            raise GenerationCorrupt(directory, f"{MANIFEST} cannot be read: {error.strerror}") from None
         manifest = Manifest.read(directory)
         _check_sizes(directory, manifest)
         lengths = _lengths(manifest)
-        arrays = {name: _map(directory, name, lengths[name]) for name in ARRAYS}
+        arrays = {name: _map(directory, name, dtype, (lengths[name],)) for name, dtype in ARRAYS.items()}
+        shape = (manifest.segment_count, manifest.class_count)
+        scores = _map(directory, SCORES, SCORES_DTYPE, shape) if SCORES in manifest.files else None
         generation = cls(
             directory, manifest, _vocabulary(directory, manifest), arrays[OFFSETS], arrays[ORDINALS], arrays[CODES],
             arrays[SEGMENT_VIDEOS], arrays[SEGMENT_STARTS], arrays[VIDEO_IDS], arrays[VIDEO_ID_OFFSETS],
+            held, scores,
         )  # fmt: skip
         _check_offsets(directory, OFFSETS, generation.offsets, manifest.posting_count)
         for end, wanted in ((0, 0), (-1, manifest.id_bytes)):
@@ -151,9 +164,9 @@ def _check_sizes(directory: Path, manifest: Manifest) -> None:
             raise GenerationCorrupt(directory, f"{name} has {found} bytes, wanted {wanted.bytes}")
 
 
-def _map(directory: Path, name: str, length: int) -> np.ndarray:
+def _map(directory: Path, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        return map_array(directory / name, ARRAYS[name], length)
+        return map_array(directory / name, dtype, shape)
     except (OSError, ValueError) as error:
         raise GenerationCorrupt(directory, f"{name}: {error}") from None
 

@@ -1,7 +1,8 @@
 """An index directory: numbered generations, and `CURRENT`, which says which of them answers.
 
-Where it stands: the reindex job builds and publishes through here, the library opens and watches. Publishing is fsync,
-rename, `CURRENT`: after a crash the old or the new generation is current, never none and never half of one.
+Where it stands: the reindex job builds and publishes through here, the library opens and watches, `segsearch index`
+lists and goes back. Publishing is fsync, rename, `CURRENT`: after a crash the old or the new generation is current,
+never none and never half of one.
 """
 
 import fcntl
@@ -11,12 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from segsearch.core.errors import GenerationCorrupt, IndexBusy, NoGeneration
-from segsearch.core.files import publish_directory, write_atomically
+from segsearch.core.errors import GenerationCorrupt, IndexBusy, NoGeneration, UnknownGeneration
+from segsearch.core.files import publish_directory, sync_directory, write_atomically
 from segsearch.service.index.format import CURRENT
 from segsearch.service.index.generation import Generation
+from segsearch.service.index.in_use import is_held
 
-_LOCK, _BUILDING = ".lock", ".building-"
+_LOCK, _BUILDING, _REMOVING = ".lock", ".building-", ".removing-"
 
 Stamp = tuple[int, int]  # inode and modification time of CURRENT: differs as soon as another generation is published
 
@@ -45,12 +47,26 @@ class IndexDirectory:
             raise GenerationCorrupt(self.root, f"{CURRENT} holds {text[:40]!r}, wanted the number of a generation")
         return int(text)
 
+    def numbers(self) -> list[int]:
+        """The numbers of the generations that are there, oldest first; whether they can be opened is not looked at."""
+        try:
+            names = [entry.name for entry in self.root.iterdir() if entry.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
     def open_current(self) -> Generation:
         """Opens the published generation; raises NoGeneration or GenerationCorrupt."""
         number = self.current()
+        if not (self.root / str(number)).is_dir():
+            raise GenerationCorrupt(self.root / str(number), f"{CURRENT} names it, but there is no such directory")
+        return self.open(number)
+
+    def open(self, number: int) -> Generation:
+        """Opens any generation; raises UnknownGeneration, naming those there are, or GenerationCorrupt."""
         directory = self.root / str(number)
         if not directory.is_dir():
-            raise GenerationCorrupt(directory, f"{CURRENT} names it, but there is no such directory")
+            raise UnknownGeneration(self.root, number, self.numbers())
         generation = Generation.open(directory)
         if generation.number != number:
             raise GenerationCorrupt(directory, f"its manifest is of generation {generation.number}")
@@ -72,7 +88,7 @@ class IndexDirectory:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            for leftover in self.root.glob(f"{_BUILDING}*"):
+            for leftover in (*self.root.glob(f"{_BUILDING}*"), *self.root.glob(f"{_REMOVING}*")):
                 shutil.rmtree(leftover)
             number = self._next_number()
             directory = self.root / f"{_BUILDING}{number}"
@@ -82,14 +98,43 @@ class IndexDirectory:
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
 
-    def publish(self, built: Building) -> None:
-        """Makes a finished generation current."""
+    def publish(self, built: Building, keep: int | None = None) -> None:
+        """Makes a finished generation current; with `keep`, leaves no more than so many where it can."""
         publish_directory(built.directory, self.root / str(built.number))
         # The directory is there for good before anyone is pointed at it.
         write_atomically(self.root / CURRENT, f"{built.number}\n")
+        if keep is not None:
+            self._remove_old(keep)
+
+    def activate(self, number: int) -> Generation:
+        """Makes a generation current that is there already, once it has been verified: the way back, and forth again.
+
+        Raises UnknownGeneration, GenerationCorrupt or IndexBusy; then nothing has changed.
+        """
+        if not self.root.is_dir():
+            raise NoGeneration(self.root)
+        with self._locked():  # no reindex removes it meanwhile
+            generation = self.open(number)
+            generation.verify()
+            write_atomically(self.root / CURRENT, f"{number}\n")
+        return generation
+
+    def _remove_old(self, keep: int) -> None:
+        """Removes all but the newest `keep` generations, the current one and those that someone reads.
+
+        What cannot be removed now is tried again after the next reindex.
+        """
+        for number in self.numbers()[:-keep]:
+            directory, removing = self.root / str(number), self.root / f"{_REMOVING}{number}"
+            if number == self.current() or is_held(directory):
+                continue
+            with suppress(OSError):
+                directory.rename(removing)  # gone at once: nobody finds half of it under its number
+                sync_directory(self.root)
+                shutil.rmtree(removing)
 
     def _next_number(self) -> int:
-        taken = [int(entry.name) for entry in self.root.iterdir() if entry.name.isascii() and entry.name.isdecimal()]
+        taken = self.numbers()
         with suppress(NoGeneration, GenerationCorrupt):
             taken.append(self.current())  # a number is not used again even if its directory was lost
         return max(taken, default=0) + 1

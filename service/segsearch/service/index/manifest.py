@@ -14,7 +14,7 @@ import xxhash
 
 from segsearch.core.errors import GenerationCorrupt
 from segsearch.core.files import write_atomically
-from segsearch.service.index.format import FILES, FORMAT_VERSION, MANIFEST
+from segsearch.service.index.format import FILES, FORMAT_VERSION, MANIFEST, SCORES
 
 _PIECE_BYTES = 4 << 20
 _LIMIT_BYTES = 16 << 20
@@ -127,7 +127,7 @@ def _manifest_of(document: dict[str, Any]) -> Manifest:
     }  # fmt: skip
     if min(numbers.values()) < 1:
         raise ValueError(f"counts {numbers}, wanted 1 or more each")
-    if set(document["files"]) != set(FILES):
+    if set(document["files"]) - {SCORES} != set(FILES):
         raise ValueError(f"files {sorted(document['files'])}, wanted {sorted(FILES)}")
     return Manifest(
         **numbers,

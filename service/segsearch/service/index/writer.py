@@ -20,6 +20,8 @@ from segsearch.service.index.format import (
     FILES,
     OFFSETS,
     ORDINALS,
+    SCORES,
+    SCORES_DTYPE,
     SEGMENT_CAP,
     SEGMENT_STARTS,
     SEGMENT_VIDEOS,
@@ -42,13 +44,17 @@ class Origin:
 class GenerationWriter:
     """First every video, in ordinal order; then every class's postings; then `seal`. Memory does not grow with N."""
 
-    def __init__(self, directory: Path, origin: Origin, limit: int):
+    def __init__(self, directory: Path, origin: Origin, limit: int, *, scores: bool = False):
+        """scores: every segment's score codes are kept too, as `add_scores` brings them."""
         self.directory, self.origin, self.limit = directory, origin, limit
         self.video_count = 0
         with ExitStack() as stack:
             self._files = {
                 name: stack.enter_context(ArrayWriter(directory / name, dtype)) for name, dtype in ARRAYS.items()
             }
+            if scores:
+                row = (len(origin.vocabulary),)
+                self._files[SCORES] = stack.enter_context(ArrayWriter(directory / SCORES, SCORES_DTYPE, row))
             self._open = stack.pop_all()
         for name in (OFFSETS, VIDEO_ID_OFFSETS):
             self._files[name].append(np.zeros(1, np.uint64))
@@ -75,6 +81,14 @@ class GenerationWriter:
         self._files[VIDEO_ID_OFFSETS].append(np.array([self._files[VIDEO_IDS].length], np.uint64))
         self.video_count += 1
 
+    @property
+    def keeps_scores(self) -> bool:
+        return SCORES in self._files
+
+    def add_scores(self, codes: np.ndarray) -> None:
+        """codes: (S, C) uint16, of the next S segments in ordinal order."""
+        self._files[SCORES].append(codes)
+
     def add_postings(self, ordinals: np.ndarray, codes: np.ndarray) -> None:
         """The next class's list, best first: ordinals (k,) uint32, codes (k,) uint16."""
         self._files[ORDINALS].append(ordinals)
@@ -100,7 +114,9 @@ class GenerationWriter:
             id_bytes=lengths[VIDEO_IDS],
             limit=self.limit,
             skipped=skipped,
-            files={name: FileSum.of(self.directory / name) for name in FILES},
+            files={
+                name: FileSum.of(self.directory / name) for name in (*FILES, *([SCORES] if self.keeps_scores else []))
+            },
         )
         manifest.write(self.directory)
         return manifest

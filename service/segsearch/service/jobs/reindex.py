@@ -17,7 +17,7 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.progress import Advance, progress, say
 from segsearch.core.segments import segment_starts
 from segsearch.core.videos import Skips
-from segsearch.service.index.format import KEEP_CAP
+from segsearch.service.index.format import GENERATIONS_CAP, GENERATIONS_KEPT, KEEP_CAP
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.kernel_selection import SelectionChoice, Selector, selection_for
 from segsearch.service.index.manifest import BundleName, Manifest, Skipped
@@ -51,34 +51,38 @@ def reindex(
     frame_limit: int = FRAME_LIMIT,
     skip_bad: bool = False,
     selection: SelectionChoice = "auto",
+    scores: bool = False,
+    keep_generations: int = GENERATIONS_KEPT,
 ) -> Reindexed:
     """Scores all videos of `files` and publishes the generation.
 
     keep: postings kept a class. spec: where the records keep the streams, if elsewhere than the bundle's training data
     did. frame_limit: a longer video is a bad record. skip_bad: pass over bad records, counted and reported, instead of
     stopping at the first one. selection: what keeps the best, compiled loops or numpy; the lists are the same.
+    scores: keep every segment's score codes too. keep_generations: older ones are removed, but none that is in use.
 
     Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, and whatever the scorer raises.
     """
     started = time.monotonic()
-    check_limits(keep, frame_limit)
+    check_limits(keep, frame_limit, keep_generations)
     shards = LibraryShards(files, _spec(scorer, spec), frame_limit, Skips() if skip_bad else None)
     shards.check_feature_space()
     with index.building() as building:
-        with GenerationWriter(building.directory, _origin(scorer), keep) as writer:
+        with GenerationWriter(building.directory, _origin(scorer), keep, scores=scores) as writer:
             best = selection_for(len(scorer.bundle.vocabulary), keep, shards.segment_bound(), selection)
             _select(scorer, shards, writer, best)
             for ordinals, codes in best.ranked():
                 writer.add_postings(ordinals, codes)
             manifest = writer.seal(building.number, _skipped(shards))
-        index.publish(building)
+        index.publish(building, keep_generations)
     return Reindexed(manifest, time.monotonic() - started)
 
 
-def check_limits(keep: int, frame_limit: int) -> None:
+def check_limits(keep: int, frame_limit: int, keep_generations: int = GENERATIONS_KEPT) -> None:
     """Raises ConfigError for what no reindex takes; whoever opens a model first asks before."""
     ConfigError.check_range("keep", keep, 1, KEEP_CAP)
     ConfigError.check_range("frame_limit", frame_limit, 1, FRAME_LIMIT_CAP)
+    ConfigError.check_range("keep_generations", keep_generations, 1, GENERATIONS_CAP)
 
 
 def _select(scorer: Scorer, shards: LibraryShards, writer: GenerationWriter, best: Selector) -> None:
@@ -86,6 +90,8 @@ def _select(scorer: Scorer, shards: LibraryShards, writer: GenerationWriter, bes
     with progress("reindex", shards.record_count, "videos") as advance:
         for block in scorer.codes(_frames(shards, writer, advance), by_class=True):
             best.add_by_class(block)
+            if writer.keeps_scores:
+                writer.add_scores(block.T)
     if not writer.video_count:
         reason = shards.skips.summary() if shards.skips else "no record"
         raise DataError(shards.files[0], None, "videos", f"none that can be used in {len(shards.files)} files "

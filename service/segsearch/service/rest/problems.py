@@ -49,6 +49,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.GenerationCorrupt: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
     errors.VocabularyMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
     errors.FeatureSpaceMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
+    errors.UnknownGeneration: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.IndexBusy: Row(HTTPStatus.CONFLICT, "Another reindex is running."),
     errors.BundleRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.BundleSpaceMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),

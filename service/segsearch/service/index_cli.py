@@ -1,0 +1,85 @@
+"""`segsearch index list | verify | activate`: the generations of an index directory.
+
+Heavy imports wait until a command runs.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segsearch.core.cli import emit
+
+index = typer.Typer(help="Look after the generations of an index.", no_args_is_help=True)
+
+IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Index directory.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines in place of a table.")]
+
+
+@index.command("list")
+def list_(index: IndexArgument, as_json: JsonOption = False) -> None:
+    """The generations that are there, and which one answers."""
+    from segsearch.service.index.generation_report import described
+    from segsearch.service.index.index_directory import IndexDirectory
+
+    rows = described(IndexDirectory(index))
+    if as_json:
+        for row in rows:
+            emit(**row)
+    else:
+        _table(rows)
+
+
+@index.command()
+def verify(
+    index: IndexArgument,
+    number: Annotated[int | None, typer.Argument(help="Which generation; the current one unless told.")] = None,
+) -> None:
+    """Read all of a generation: sums, offsets, order, ranges. Names the first fault by file and place, and exits 1."""
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.index.verification import verify_order
+
+    directory = IndexDirectory(index)
+    generation = directory.open_current() if number is None else directory.open(number)
+    generation.verify()
+    verify_order(generation)
+    manifest = generation.manifest
+    emit(
+        generation=manifest.number, segments=manifest.segment_count, classes=manifest.class_count,
+        postings=manifest.posting_count, scores=generation.scores is not None, files=len(manifest.files),
+        bytes=sum(file.bytes for file in manifest.files.values()),
+    )  # fmt: skip
+
+
+@index.command()
+def activate(
+    index: IndexArgument, number: Annotated[int, typer.Argument(help="The generation that is to answer.")]
+) -> None:
+    """Make a generation current that is there, once it has been verified; a running server switches by itself."""
+    from segsearch.core.errors import NoGeneration
+    from segsearch.service.index.index_directory import IndexDirectory
+
+    directory = IndexDirectory(index)
+    before = None
+    with suppress(NoGeneration):
+        before = directory.current()
+    emit(generation=directory.activate(number).number, before=before, index=str(index))
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    """Columns under the names of the facts, numbers to the right."""
+    lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    numeric = [isinstance(value, (int, float)) for value in rows[0].values()]
+    for line in lines:
+        cells = zip(line, widths, numeric, strict=True)
+        print("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
