@@ -13,7 +13,9 @@ from segsearch.core.bundle import Bundle, Manifest, write_bundle
 from segsearch.core.errors import BundleRefused, ConfigError, GoldenMismatch, OutputNotFinite, SignatureMismatch
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import cut_windows, segment_starts
+from segsearch.service.scoring.golden_check import check_golden
 from segsearch.service.scoring.micro_batches import micro_batches
+from segsearch.service.scoring.model import open_model
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.library_fixtures import make_videos
 from tests.tiny_model import CONTEXT_FRAMES, NAMES, SPEC, TinyModel, tiny_manifest, vocabulary_of
@@ -197,3 +199,40 @@ def test_a_model_of_very_many_operators_is_refused(tmp_path):
     proto = MODEL.onnx()
     proto.graph.node.extend(helper.make_node("Identity", ["frames"], [f"copy_{number}"]) for number in range(20_000))
     assert "operators, wanted at most 20000" in refusal(bundle_of(tmp_path, proto))
+
+
+def looping_model(turns: int) -> onnx.ModelProto:
+    """The tiny model, its scores led through a loop that changes nothing."""
+    proto = MODEL.onnx()
+    proto.graph.node[-1].output[0] = "unlooped"
+    value = helper.make_tensor_value_info("turning", TensorProto.FLOAT, None)
+    again = helper.make_tensor_value_info("again", TensorProto.BOOL, [])
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["more"], ["again"]),
+            helper.make_node("Identity", ["given"], ["turning"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("more", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("given", TensorProto.FLOAT, None),
+        ],
+        [again, value],
+    )
+    proto.graph.initializer.append(numpy_helper.from_array(np.int64(turns), "turns"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.bool_(True), "always"))
+    proto.graph.node.append(helper.make_node("Loop", ["turns", "always", "unlooped"], ["scores"], body=body))
+    return proto
+
+
+def test_a_loop_that_ends_is_a_model_like_any_other(tmp_path):
+    with OnnxScorer(bundle_of(tmp_path, looping_model(3))) as scorer:
+        assert scorer.score(np.zeros((5, SPEC.size), np.uint8)).probabilities.shape == (1, len(NAMES))
+
+
+def test_a_model_that_never_ends_is_refused(tmp_path):
+    bundle = bundle_of(tmp_path, looping_model(2**62))
+    model = open_model(bundle, bundle.graph(), "cpu")
+    with pytest.raises(BundleRefused, match="the model fails on the golden videos"):
+        check_golden(bundle, bundle.graph(), model, limit_s=0.3)

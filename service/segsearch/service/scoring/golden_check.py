@@ -15,8 +15,11 @@ _HALF_FLOATS = 2  # times the measured difference: processors differ in where th
 _ALL_AT_ONCE = 4096  # segments; golden videos hold a few dozen
 
 
-def check_golden(bundle: Bundle, graph: Graph, model: Model) -> float:
-    """Scores the golden videos, together and each alone, as probabilities and as codes.
+LIMIT_S = 120.0  # a few dozen segments take milliseconds; a model with an endless loop would hold a start up for ever
+
+
+def check_golden(bundle: Bundle, graph: Graph, model: Model, limit_s: float = LIMIT_S) -> float:
+    """Scores the golden videos, together and each alone, as probabilities and as codes, in `limit_s` at most.
 
     Returns the largest difference of a probability. Raises GoldenMismatch with the largest difference and its segment.
     """
@@ -27,11 +30,12 @@ def check_golden(bundle: Bundle, graph: Graph, model: Model) -> float:
         parts.append(([frames], scores, first))
         first += len(scores)
     largest = 0.0
-    for videos, wanted, first in parts:
-        scores, *codes = _outcomes(bundle, model, videos)
-        largest = max(largest, _check(bundle, scores, wanted, first, tolerance))
-        for found in codes:
-            _check(bundle, found, wanted, first, tolerance + _CODE_STEP)
+    with model.limited(limit_s):
+        for videos, wanted, first in parts:
+            scores, *codes = _outcomes(bundle, model, videos)
+            largest = max(largest, _check(bundle, scores, wanted, first, tolerance))
+            for found in codes:
+                _check(bundle, found, wanted, first, tolerance + _CODE_STEP)
     return largest
 
 

@@ -8,6 +8,7 @@ S segments of a batch, C classes, H embedding size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,9 @@ class Model(Protocol):
     @property
     def provider(self) -> str:
         """What really runs the model, as ONNX Runtime names it."""
+
+    def limited(self, limit_s: float) -> AbstractContextManager[None]:
+        """Inside, runs that take longer raise; after that the model is of no more use."""
 
     def batches(self, videos: Iterable[np.ndarray], size: int, piece: int) -> Iterator[Batch]:
         """The segments of videos (T, F) uint8, in order, about `size` in a batch.
@@ -63,6 +67,9 @@ class WindowModel:
     def provider(self) -> str:
         return self._session.provider
 
+    def limited(self, limit_s: float) -> AbstractContextManager[None]:
+        return self._session.limited(limit_s)
+
     def batches(self, videos: Iterable[np.ndarray], size: int, piece: int) -> Iterator[Batch]:  # noqa: ARG002
         return micro_batches(videos, self._context, size)
 
@@ -83,6 +90,9 @@ class BlockModel:
     @property
     def provider(self) -> str:
         return self._session.provider
+
+    def limited(self, limit_s: float) -> AbstractContextManager[None]:
+        return self._session.limited(limit_s)
 
     def batches(self, videos: Iterable[np.ndarray], size: int, piece: int) -> Iterator[Batch]:
         for pieces in batches_of_pieces(videos, self._context, size, piece):

@@ -6,8 +6,10 @@ looks at what comes out.
 S segments, C classes, H embedding size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -49,8 +51,24 @@ class Session:
         opened = [_open(runtime, bundle, graph, provider, threads) for _ in range(sessions)]
         self.signature.check(bundle, graph, opened[0])
         self.provider = running_provider(opened[0], provider)
-        self._runs = [runs_of(runtime, session, self.signature, self.provider) for session in opened]
+        self._options = runtime.RunOptions()
+        self._options.only_execute_path_to_fetches = True
+        self._runs = [runs_of(runtime, session, self._options, self.signature, self.provider) for session in opened]
         self._turn = count()
+
+    @contextmanager
+    def limited(self, limit_s: float) -> Iterator[None]:
+        """Ends runs that are under way after so many seconds: they raise, and so do all that come later."""
+        timer = Timer(limit_s, self._end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end(self) -> None:
+        self._options.terminate = True
 
     def run(self, names: Sequence[str], batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Outputs by name; `batch` holds the inputs in the signature's order."""
@@ -74,10 +92,8 @@ class Session:
         return codes
 
 
-def runs_of(runtime: Any, session: Any, signature: Signature, provider: str) -> Runs:
+def runs_of(runtime: Any, session: Any, options: Any, signature: Signature, provider: str) -> Runs:
     """How arrays come to a session's model: by way of a device's memory where it runs on one."""
-    options = runtime.RunOptions()
-    options.only_execute_path_to_fetches = True
     device = device_of(provider)
     return DeviceRuns(runtime, session, options, signature, device) if device else PlainRuns(session, options)
 
