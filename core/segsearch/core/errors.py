@@ -90,6 +90,16 @@ class BadShard(DataError):
         self.unread_bytes = unread_bytes
 
 
+class MatrixRefused(SegsearchError):
+    """A score matrix that is damaged, or does not go with the others that it is put beside."""
+
+    code = "matrix-refused"
+
+    def __init__(self, path: Path, found: str, wanted: str):
+        super().__init__(f"score matrix {path}: {found}; wanted {wanted}")
+        self.path, self.found, self.wanted = path, found, wanted
+
+
 class UnknownTag(SegsearchError):
     """A tag the vocabulary does not hold."""
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from segsearch.core.errors import MatrixRefused as MatrixRefused  # where it was before the format moved to core
 from segsearch.core.errors import SegsearchError
 
 
@@ -61,16 +62,6 @@ class ImportDiffers(SegsearchError):
     def __init__(self, source: Path, output: str, difference: float, wanted: float):
         super().__init__(f"{source}: {output} differs by up to {difference:.3g}; wanted {wanted:g} at most")
         self.source, self.output, self.difference, self.wanted = source, output, difference, wanted
-
-
-class MatrixRefused(SegsearchError):
-    """A score matrix that is damaged, or does not go with the others that it is put beside."""
-
-    code = "matrix-refused"
-
-    def __init__(self, path: Path, found: str, wanted: str):
-        super().__init__(f"score matrix {path}: {found}; wanted {wanted}")
-        self.path, self.found, self.wanted = path, found, wanted
 
 
 class DownloadFailed(SegsearchError):

@@ -65,6 +65,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.DataError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.BadRecord: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.BadShard: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.MatrixRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.MissingExtra: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     SegsearchError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
 }
