@@ -1,8 +1,9 @@
 """A small library with everything real: shards, a bundle, an index, and a server on a socket of this machine."""
 
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import uvicorn
 
 from segsearch.core.bundle import Bundle
+from segsearch.core.cli import main
 from segsearch.core.features import FeatureSpec
 from segsearch.core.records import write_records
 from segsearch.core.videos import Ratings, Video, serialise_video
@@ -127,3 +129,19 @@ def client(served_library: SegmentLibrary) -> Iterator[httpx.Client]:
     """Speaks HTTP with a server of the thirty videos; frames up to 200, bodies up to 100 kB."""
     with serving(served_library, Settings(port=0, frame_limit=200, body_limit_bytes=100_000)) as opened:
         yield opened
+
+
+@pytest.fixture
+def command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, list[str], str]]:
+    """Runs a command line in this process: exit code, lines of stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, list[str], str]:
+        monkeypatch.setattr(sys, "argv", ["segsearch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out.splitlines(), told.err
+
+    return run

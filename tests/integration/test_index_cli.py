@@ -9,7 +9,6 @@ import threading
 import numpy as np
 import pytest
 
-from segsearch.core.cli import main
 from segsearch.core.errors import GenerationCorrupt, IndexBusy, UnknownGeneration
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import segment_starts
@@ -20,20 +19,6 @@ from segsearch.service.index.verification import verify_order
 from segsearch.service.index.writer import GenerationWriter
 from segsearch.service.jobs.reindex import reindex
 from tests.unit.test_index_generation import ORIGIN
-
-
-@pytest.fixture
-def here(monkeypatch, capsys):
-    """Runs a command line in this process: exit code, lines of stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["segsearch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return ended.value.code or 0, told.out.splitlines(), told.err
-
-    return run
 
 
 @pytest.fixture
@@ -70,16 +55,16 @@ def test_every_flipped_bit_of_the_scores_is_found(scored_index):
             scored_index.open_current().verify()
 
 
-def test_verify_says_what_it_read(here, scored_index):
-    code, lines, _ = here("index", "verify", scored_index.root)
+def test_verify_says_what_it_read(command_line, scored_index):
+    code, lines, _ = command_line("index", "verify", scored_index.root)
     facts = json.loads(lines[-1])
     assert (code, facts["generation"], facts["scores"], facts["files"]) == (0, 1, True, 9)
 
 
-def test_verify_of_a_damaged_generation_names_the_file_and_fails(here, index):
+def test_verify_of_a_damaged_generation_names_the_file_and_fails(command_line, index):
     file = index.root / "1" / CODES
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")
-    code, lines, told = here("index", "verify", index.root, 1)
+    code, lines, told = command_line("index", "verify", index.root, 1)
     assert (code, lines) == (1, [])
     assert f"{CODES} has xxh3" in told
 
@@ -128,26 +113,26 @@ def test_what_right_checksums_cannot_hide_is_named_by_file_and_place(tmp_path, n
         verify_order(generation_of(IndexDirectory(tmp_path), **changed))
 
 
-def test_list_shows_every_generation_and_which_one_answers(here, index, scorer, shards):
+def test_list_shows_every_generation_and_which_one_answers(command_line, index, scorer, shards):
     reindex(scorer, shards[:1], index, keep=5)
-    _, lines, _ = here("index", "list", index.root, "--json")
+    _, lines, _ = command_line("index", "list", index.root, "--json")
     rows = [json.loads(line) for line in lines]
     assert [(row["generation"], row["current"], row["limit"]) for row in rows] == [(1, False, 1000), (2, True, 5)]
-    _, table, _ = here("index", "list", index.root)
+    _, table, _ = command_line("index", "list", index.root)
     assert [line.split()[:2] for line in table] == [["generation", "current"], ["1", "no"], ["2", "yes"]]
 
 
-def test_list_says_what_is_wrong_with_a_damaged_generation(here, index):
+def test_list_says_what_is_wrong_with_a_damaged_generation(command_line, index):
     (index.root / "1" / MANIFEST).write_text("{}")
-    _, lines, _ = here("index", "list", index.root, "--json")
+    _, lines, _ = command_line("index", "list", index.root, "--json")
     assert "format version None" in json.loads(lines[0])["fault"]
 
 
-def test_one_call_goes_back_and_a_library_follows(here, index, library, scorer, shards):
+def test_one_call_goes_back_and_a_library_follows(command_line, index, library, scorer, shards):
     reindex(scorer, shards[:1], index, keep=5)
     library.refresh()
     assert library.view().number == 2
-    code, lines, _ = here("index", "activate", index.root, 1)
+    code, lines, _ = command_line("index", "activate", index.root, 1)
     assert (code, json.loads(lines[-1])["before"]) == (0, 2)
     library.refresh()
     assert library.view().number == 1

@@ -1,4 +1,4 @@
-"""`segsearch index list | verify | activate`: the generations of an index directory.
+"""`segsearch index list | verify | activate | compare`: the generations of an index directory.
 
 Heavy imports wait until a command runs.
 """
@@ -65,6 +65,41 @@ def activate(
     with suppress(NoGeneration):
         before = directory.current()
     emit(generation=directory.activate(number).number, before=before, index=str(index))
+
+
+@index.command()
+def compare(
+    index: IndexArgument,
+    older: Annotated[int, typer.Argument(help="A generation.")],
+    newer: Annotated[int, typer.Argument(help="The one that it is compared with.")],
+    data: Annotated[list[str] | None, typer.Option(help="Glob of rated shards, to judge both; repeatable.")] = None,
+    k: Annotated[int, typer.Option(help="How much of each list is compared, 1 to 100,000.")] = 1_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Two generations side by side: for each tag, how much of its list stayed and how far it moved; MAP of both."""
+    from segsearch.core.errors import ConfigError, DataError
+    from segsearch.core.files import matching_files
+    from segsearch.service import comparison
+    from segsearch.service.evaluation import read_ratings
+    from segsearch.service.index.format import POSTINGS_CAP
+    from segsearch.service.index.index_directory import IndexDirectory
+
+    ConfigError.check_range("k", k, 1, POSTINGS_CAP)
+    files = matching_files(data) if data else []
+    ratings = read_ratings(files) if files else None
+    if ratings is not None and not any(map(ratings.positives, ratings.by_class)):
+        raise DataError(files[0], None, "ratings", "no class with a positive rating", "at least one")
+    opened = [IndexDirectory(index).open(number) for number in (older, newer)]
+    for generation in opened:
+        generation.verify()
+    found = comparison.compare(opened[0], opened[1], k, ratings)
+    rows, summary = comparison.tag_rows(found), comparison.summary(found)
+    if as_json:
+        for row in (*rows, {"before": older, "after": newer, **summary}):
+            emit(**row)
+        return
+    _table([{name: row[name] for name in row if name != "label_index"} for row in rows])
+    print(", ".join(f"{name.replace('_', ' ')} {_cell(value)}" for name, value in summary.items()))
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
