@@ -19,7 +19,7 @@ from segsearch.service.scoring.bundle_report import described
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.training.aggregations import LogisticConfig, LSTMConfig
 from segsearch.training.config import NetworkConfig
-from segsearch.training.evaluation import RATED_MAP, RATED_PROTOCOL
+from segsearch.training.rated_map import RATED_MAP, RATED_PROTOCOL
 from tests.integration.test_export import FEATURES, VOCABULARY, checkpoint_of, packed_network
 from tests.library_fixtures import write_shards
 

@@ -9,7 +9,15 @@ from segsearch.core.cli import build
 from tests.conftest import ROOT
 from tests.documents import shell_lines
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/training.md", "docs/runs.md", "docs/index.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "ARCHITECTURE.md",
+    "docs/training.md",
+    "docs/runs.md",
+    "docs/index.md",
+    "docs/scoring.md",
+)
 
 
 def commands(program):

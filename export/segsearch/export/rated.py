@@ -20,8 +20,8 @@ from segsearch.core.segments import SEGMENT_FRAMES, segment_count
 from segsearch.core.videos import FRAME_CAP, Video, read_videos
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.export.parity import ExportedModel
-from segsearch.training.evaluation import RATED_MAP, RATED_PROTOCOL, rated_map
 from segsearch.training.input.survey import RatedSegments
+from segsearch.training.rated_map import RATED_MAP, RATED_PROTOCOL, rated_map
 
 BATCH_SEGMENTS = 64
 
