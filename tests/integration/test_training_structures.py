@@ -1,5 +1,6 @@
 """Every pooling, head and mix learns, and goes through both stages of a run into a checkpoint that can be loaded."""
 
+import dataclasses
 import json
 
 import keras
@@ -121,6 +122,15 @@ def test_a_mix_goes_through_both_stages_into_a_checkpoint(name, shared, tmp_path
     assert checkpoint.network_config == config.network
     assert outputs["tower_logits"].shape == (2, 3, 100)
     assert all(np.isfinite(line["loss"]) for line in _lines(tmp_path / "fold0" / "metrics.jsonl") if "loss" in line)
+    # A mix that is to learn otherwise has the same weights to start from.
+    warmer = DistillationConfig(temperature=7.0)
+    other = dataclasses.replace(
+        config, network=NetworkConfig(mix=dataclasses.replace(MIXES[name], distillation=warmer))
+    )
+    Run(config=other, data=data, out=tmp_path / "other", start=tmp_path, report=lambda **_: None).stage_two(0)
+    learnt = Checkpoint.load(tmp_path / "other" / "fold0")
+    assert learnt.network_config.mix.distillation == warmer
+    assert learnt.digest != checkpoint.digest
 
 
 def _lines(path):

@@ -28,7 +28,7 @@ from segsearch.core.files import write_atomically
 from segsearch.core.progress import say
 from segsearch.core.videos import FRAME_CAP
 from segsearch.training.checkpoint import Checkpoint, read_weights, write_weights
-from segsearch.training.config import RunConfig
+from segsearch.training.config import NetworkConfig, RunConfig
 from segsearch.training.devices import Devices
 from segsearch.training.documents import document_of
 from segsearch.training.errors import OtherRun
@@ -221,7 +221,7 @@ class Run:
         mine = (self.config.network, self.data.features.space, self.data.vocabulary.digest)
         other = (stage1.network_config, stage1.features.space, stage1.vocabulary.digest)
         documents = [
-            {"network": document_of(network), "features": features, "vocabulary": vocabulary}
+            {"network": _weights_of(network), "features": features, "vocabulary": vocabulary}
             for network, features, vocabulary in (other, mine)
         ]
         difference = _first_difference("", *documents)
@@ -322,6 +322,14 @@ def _agree(out: Path, document: dict[str, Any]) -> None:
     difference = _first_difference("", older, document)
     if difference is not None:
         raise OtherRun(out, *difference)
+
+
+def _weights_of(network: NetworkConfig) -> dict[str, Any]:
+    """The network's document without what only says how it learns: another stage 1 may have learnt otherwise."""
+    document = document_of(network)
+    if document["mix"] is not None:
+        del document["mix"]["distillation"]
+    return document
 
 
 def _first_difference(where: str, older: Any, newer: Any) -> tuple[str, Any, Any] | None:

@@ -22,7 +22,7 @@ STRUCTURES = {
     "mixdbof": "MixDBoF",
     "mixnextvlad": "MixNeXtVLAD",
 }
-CONTEXTS = (0, 1, 2, 3, 5, 8, 10, 15)
+CONTEXTS = (0, 1, 2, 3, 5, 10, 15)
 DECAYS = (0.9, 0.97, 0.99, 0.995, 0.999)
 TEMPERATURES = (1.0, 3.0, 10.0)
 RUN_CONTEXT, RUN_DECAY, RUN_TEMPERATURE = 1, 0.99, 3.0  # what dbof_audioset and mixdbof_audioset have
@@ -51,7 +51,7 @@ NO_DIVERGENCE = "mixdbof_no_divergence"  # the mix without its lesson: what the 
 
 def rows() -> list[Row]:
     """All of them, each after the row it starts from."""
-    return [*_structures(), *_steps(), *_contexts(), *_decays(), *_temperatures()]
+    return [*_structures(), *_steps(), *_contexts(), *_decays(), *_temperatures(), *_alone()]
 
 
 def context_row(context: int) -> str:
@@ -77,8 +77,11 @@ def alone(structure: str) -> str:
 
 
 def _structures() -> list[Row]:
-    trained = [Row(name=name, run=f"{name}_audioset") for name in STRUCTURES]
-    return trained + [
+    return [Row(name=name, run=f"{name}_audioset") for name in STRUCTURES]
+
+
+def _alone() -> list[Row]:
+    return [
         Row(name=alone(name), run=f"{name}_audioset", changes=("context_frames=0",), start=name) for name in STRUCTURES
     ]
 
@@ -106,12 +109,12 @@ def _decays() -> list[Row]:
 
 def _temperatures() -> list[Row]:
     distillation = "network.mix.distillation"
-    rows = [
-        Row(name=temperature_row(value), run="mixdbof_audioset", changes=(f"{distillation}.temperature={value}",))
-        for value in TEMPERATURES
-        if value != RUN_TEMPERATURE
-    ]
-    return [*rows, Row(name=NO_DIVERGENCE, run="mixdbof_audioset", changes=(f"{distillation}.weight=0",))]
+
+    def row(name: str, change: str) -> Row:
+        return Row(name=name, run="mixdbof_audioset", changes=(f"{distillation}.{change}",), start="mixdbof")
+
+    rows = [row(temperature_row(value), f"temperature={value}") for value in TEMPERATURES if value != RUN_TEMPERATURE]
+    return [*rows, row(NO_DIVERGENCE, "weight=0")]
 
 
 def _digits(value: float) -> str:
