@@ -1,6 +1,7 @@
 """Ensembles of made-up models on real ratings: which members count, who judges them, and what is refused."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -10,8 +11,6 @@ from typer.testing import CliRunner
 
 from segsearch.core.errors import ConfigError
 from segsearch.core.score_codes import decode, encode_logits, encode_probabilities
-from segsearch.core.segments import segment_starts
-from segsearch.core.videos import read_videos
 from segsearch.training.ensemble.blend import write_folds, write_others
 from segsearch.training.ensemble.cli import ensemble
 from segsearch.training.ensemble.members import Members
@@ -19,7 +18,8 @@ from segsearch.training.ensemble.weights import FINDERS, Ballot, equal, greedy, 
 from segsearch.training.errors import MatrixRefused
 from segsearch.training.folder import FOLDS, DataFolder
 from segsearch.training.rated_map import rated_map
-from segsearch.training.score_matrix import About, ScoreMatrix, VideoScores, check_folds, write_score_matrix
+from segsearch.training.score_matrix import ScoreMatrix, VideoScores, check_folds, write_score_matrix
+from tests.made_up_models import tiny_folder, write_model
 
 
 @pytest.fixture(scope="module")
@@ -32,37 +32,10 @@ def data(shared):
 
 @pytest.fixture(scope="module")
 def make(data, tmp_path_factory):
-    """Writes a model's folder: its score is the rating where it knows better, noise else."""
+    """Writes a model's folder."""
     root = tmp_path_factory.mktemp("runs")
 
-    def write(name, seed, knowledge, *, shards=None, **changes):
-        random = np.random.default_rng(seed)
-        for fold in range(FOLDS):
-            learned, held_out = data.fold(fold)
-            about = About(
-                run=name, stage=f"fold{fold}", checkpoint=f"{seed:064x}", fold=fold,
-                vocabulary_digest=data.segment_vocabulary.digest, feature_space=data.features.space, context_frames=1,
-                shift=0, shards=tuple(path.name for path in shards or held_out),
-                trained_on=tuple(path.name for path in learned),
-            )  # fmt: skip
-            about = dataclasses.replace(about, **changes)
-            path = root / name / f"fold{fold}" / ("test.npz" if shards else "matrix.npz")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            videos = [scored(video, random, knowledge) for video in read_videos(shards or held_out, data.features)]
-            write_score_matrix(path, about, data.segment_vocabulary, videos)
-        return root / name
-
-    def scored(video, random, knowledge):
-        starts = segment_starts(len(video.frames))
-        logits = random.normal(-3, 2, (len(starts), len(data.segment_vocabulary)))
-        if video.ratings is not None:
-            for start, label, score in zip(
-                video.ratings.starts, video.ratings.labels, video.ratings.scores, strict=True
-            ):
-                logits[start // 5, data.segment_vocabulary.ordinal_of(label)] += knowledge * (2 * score - 1)
-        return VideoScores(video.id, starts, encode_logits(logits))
-
-    return write
+    return functools.partial(write_model, root, data)
 
 
 @pytest.fixture(scope="module")
@@ -207,12 +180,7 @@ def test_two_members_of_one_name_are_refused(runs, data):
 
 @pytest.mark.parametrize("weights", FINDERS)
 def test_the_command_reports_what_it_found_and_leaves_the_matrices(weights, runs, shared, data, tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    for file in (shared / "data" / "tiny").iterdir():
-        (folder / file.name).symlink_to(file)
-    for name in ("vocabulary.csv", "segment_label_ids.csv"):
-        (folder / name).symlink_to(shared / "data" / name)
+    folder = tiny_folder(shared, tmp_path / "data")
     app = typer.Typer()
     app.command()(ensemble)
     arguments = [*map(str, runs), "--data", str(folder), "--out", str(tmp_path / "out"), "--weights", weights]
