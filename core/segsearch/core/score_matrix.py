@@ -174,6 +174,18 @@ def write_score_matrix(path: Path, about: About, vocabulary: Vocabulary, videos:
     return shape[0]
 
 
+def check_same_segments(first: ScoreMatrix, other: ScoreMatrix) -> None:
+    """Raises MatrixRefused unless both have the same segments in the same rows, classes, and feature space."""
+    for name in ("vocabulary_digest", "feature_space"):
+        found, wanted = getattr(other.about, name), getattr(first.about, name)
+        if found != wanted:
+            raise MatrixRefused(other.path, f"{name} {found}", f"{wanted}, as {first.path} has")
+    if not np.array_equal(other.label_indices, first.label_indices):
+        raise MatrixRefused(other.path, "other classes", f"those of {first.path}")
+    if other.table_digest != first.table_digest:
+        raise MatrixRefused(other.path, "another segment table", f"that of {first.path}")
+
+
 def _mapped(path: Path, name: str) -> np.ndarray:
     """A stored member of an .npz as a read-only view on the file's pages."""
     with zipfile.ZipFile(path) as archive, archive.open(name) as member:

@@ -1,19 +1,33 @@
-"""`segsearch index list | verify | activate | compare`: the generations of an index directory.
+"""`segsearch index list | verify | activate | compare | from-matrices`: the generations of an index directory.
 
 Heavy imports wait until a command runs.
 """
 
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from segsearch.core.cli import emit
+from segsearch.service.cli import KEEP_HELP, KeepGenerationsOption, ScoresOption, Selection, SelectionOption
 
 index = typer.Typer(help="Look after the generations of an index.", no_args_is_help=True)
 
 IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Index directory.")]
+MatricesArgument = Annotated[
+    list[Path], typer.Argument(metavar="MATRIX...", help="Score matrices over the same segments and classes.")
+]
+
+
+class Way(StrEnum):
+    """What is averaged."""
+
+    probability = "probability"
+    logit = "logit"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines in place of a table.")]
 
 
@@ -100,6 +114,53 @@ def compare(
         return
     _table([{name: row[name] for name in row if name != "label_index"} for row in rows])
     print(", ".join(f"{name.replace('_', ' ')} {_cell(value)}" for name, value in summary.items()))
+
+
+@index.command("from-matrices")
+def from_matrices(
+    index: IndexArgument,
+    matrices: MatricesArgument,
+    weights: Annotated[str, typer.Option(help="What each matrix counts, as 2,1,1; all the same unless told.")] = "",
+    way: Annotated[Way, typer.Option(help="Probabilities are averaged, as the paper does, or logits.")] = (
+        Way.probability
+    ),
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="CSV with the classes' names; those of the current generation unless told.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What stands for the bundle's name in answers.")] = "matrices",
+    keep: Annotated[int, typer.Option(help=KEEP_HELP)] = 100_000,
+    selection: SelectionOption = Selection.auto,
+    scores: ScoresOption = False,
+    keep_generations: KeepGenerationsOption = 3,
+) -> None:
+    """Publish a generation of the weighted mean of score matrices, without scoring again."""
+    from segsearch.core.vocabulary import Vocabulary
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.jobs.from_matrices import Mean, index_matrices, vocabulary_of
+    from segsearch.service.scoring.machine import core_count
+
+    directory = IndexDirectory(index)
+    if vocabulary is None and not directory.numbers():
+        raise typer.BadParameter("give --vocabulary: the index has no generation yet whose names could be taken")
+    mean = Mean.of(matrices, _numbers(weights), way.value)
+    names = Vocabulary.read(vocabulary) if vocabulary else directory.open_current().vocabulary
+    source = str(vocabulary) if vocabulary else f"the current generation of {index}"
+    done = index_matrices(
+        mean, vocabulary_of(mean.matrices[0], names, source), directory, name=name, keep=keep, scores=scores,
+        keep_generations=keep_generations, selection=selection.value, threads=core_count(),
+    )  # fmt: skip
+    emit(
+        generation=done.manifest.number, matrices=len(mean.matrices), way=way.value, weights=mean.weights,
+        videos=done.manifest.video_count, segments=done.manifest.segment_count, classes=done.manifest.class_count,
+        seconds=round(done.seconds, 3), index=str(index),
+    )  # fmt: skip
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")] if text else []
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}; wanted numbers, as 2,1,1", param_hint="--weights") from None
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

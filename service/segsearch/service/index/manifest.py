@@ -48,6 +48,23 @@ class BundleName:
 
 
 @dataclass(frozen=True, slots=True)
+class BlendPart:
+    """One score matrix of several: its file's name, its checkpoint's digest, and what it counts."""
+
+    matrix: str
+    checkpoint: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """Which matrices a generation is the mean of, where no bundle scored it."""
+
+    way: str
+    parts: tuple[BlendPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """Records that the reindex passed over: how many, and the reasons of the first ones.
 
@@ -77,10 +94,13 @@ class Manifest:
     limit: int  # postings kept a class
     skipped: Skipped = field(default_factory=Skipped)
     files: Mapping[str, FileSum] = field(default_factory=dict)
+    blend: Blend | None = None
 
     def write(self, directory: Path) -> None:
         """Writes `manifest.json`, sealed with a checksum of its own content."""
         document: dict[str, Any] = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        if self.blend is None:
+            del document["blend"]
         document["checksum"] = _checksum(document)
         write_atomically(directory / MANIFEST, json.dumps(document, indent=1) + "\n")
 
@@ -136,8 +156,13 @@ def _manifest_of(document: dict[str, Any]) -> Manifest:
         feature_space=str(document["feature_space"]),
         vocabulary_digest=str(document["vocabulary_digest"]),
         skipped=Skipped(**{**document["skipped"], "reasons": tuple(document["skipped"]["reasons"])}),
+        blend=_blend_of(document["blend"]) if "blend" in document else None,
         files={name: FileSum(**sum_) for name, sum_ in document["files"].items()},
     )
+
+
+def _blend_of(document: Mapping[str, Any]) -> Blend:
+    return Blend(document["way"], tuple(BlendPart(**part) for part in document["parts"]))
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ from segsearch.service.index.format import (
     VIDEO_IDS,
     VOCABULARY,
 )  # fmt: skip
-from segsearch.service.index.manifest import BundleName, FileSum, Manifest, Skipped
+from segsearch.service.index.manifest import Blend, BundleName, FileSum, Manifest, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Origin:
     bundle: BundleName
     feature_space: str
     vocabulary: Vocabulary
+    blend: Blend | None = None
 
 
 class GenerationWriter:
@@ -114,6 +115,7 @@ class GenerationWriter:
             id_bytes=lengths[VIDEO_IDS],
             limit=self.limit,
             skipped=skipped,
+            blend=self.origin.blend,
             files={
                 name: FileSum.of(self.directory / name) for name in (*FILES, *([SCORES] if self.keeps_scores else []))
             },
