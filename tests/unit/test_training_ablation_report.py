@@ -89,8 +89,24 @@ def test_the_same_results_give_the_same_report(trained, report):
     assert {path.name: path.read_bytes() for path in (report, *report.with_suffix("").iterdir())} == before
 
 
-def test_a_row_without_results_is_named_and_nothing_is_written(trained):
-    (trained / "out" / "gru" / "folds.json").unlink()
+def test_a_row_that_is_not_done_leaves_a_blank_and_is_named(trained):
+    for name in ("gru_alone", "dbof_context", "dbof_context_5"):
+        (trained / "out" / name / "folds.json").unlink()
+    write_report(trained / "out", trained / "results.md", str(trained))
+    text = (trained / "results.md").read_text()
+    assert cells(text, "GRU")[3:6] == ["", "", ""]
+    assert cells(text, "+ context")[1:] == ["", "", "", ""]
+    assert cells(text, "+ EMA")[1] != ""
+    assert "Not trained yet: `dbof_context`, `dbof_context_5`, `gru_alone`." in text
+
+
+def test_a_row_whose_results_are_damaged_is_named_and_nothing_is_written(trained):
+    (trained / "out" / "gru" / "folds.json").write_text("{}")
     with pytest.raises(DataError, match="gru, results"):
         write_report(trained / "out", trained / "results.md", str(trained))
     assert not (trained / "results.md").exists()
+
+
+def test_without_any_structure_there_is_nothing_to_report(tmp_path):
+    with pytest.raises(DataError, match="none of a structure"):
+        write_report(tmp_path, tmp_path / "results.md", str(tmp_path))

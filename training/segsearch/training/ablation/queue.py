@@ -44,7 +44,7 @@ class Queue:
 
     def run(self) -> None:
         """Trains what is not done yet, each row after the one it starts from. Raises RowFailed at the end."""
-        waiting = [row for row in self.rows if not self.is_done(row.name)]
+        waiting = [row for row in self.rows if not is_done(self.out, row.name)]
         running: dict[Future[int], Row] = {}
         failed: list[str] = []
         with ThreadPoolExecutor(self.workers) as pool:
@@ -64,12 +64,8 @@ class Queue:
         if failed:
             raise RowFailed(failed, self.out / failed[0] / LOG)
 
-    def is_done(self, name: str) -> bool:
-        """Whether a row has its results."""
-        return (self.out / name / DONE).exists()
-
     def _ready(self, waiting: Sequence[Row], count: int) -> list[Row]:
-        return [row for row in waiting if row.start is None or self.is_done(row.start)][:count]
+        return [row for row in waiting if row.start is None or is_done(self.out, row.start)][:count]
 
     def _train(self, row: Row) -> int:
         """The command's exit status."""
@@ -85,6 +81,11 @@ class Queue:
             process.returncode = os.waitstatus_to_exitcode(status)
         _add_seconds(folder / SECONDS, usage.ru_utime + usage.ru_stime)
         return process.returncode
+
+
+def is_done(out: Path, name: str) -> bool:
+    """Whether a row has its results."""
+    return (out / name / DONE).exists()
 
 
 _adding = threading.Lock()

@@ -22,7 +22,7 @@ STRUCTURES = {
     "mixdbof": "MixDBoF",
     "mixnextvlad": "MixNeXtVLAD",
 }
-CONTEXTS = (0, 1, 2, 3, 5, 10, 15)
+CONTEXTS = (0, 1, 2, 5, 10, 15)
 DECAYS = (0.9, 0.97, 0.99, 0.995, 0.999)
 TEMPERATURES = (1.0, 3.0, 10.0)
 RUN_CONTEXT, RUN_DECAY, RUN_TEMPERATURE = 1, 0.99, 3.0  # what dbof_audioset and mixdbof_audioset have

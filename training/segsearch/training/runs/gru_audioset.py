@@ -13,6 +13,6 @@ RUN = audioset(
     "gru_audioset",
     context_frames=5,
     stage1={"frame_draw": "contiguous"},  # order is what a recurrent network reads
-    aggregation=GRUConfig(cells=256, output="hidden"),
+    aggregation=GRUConfig(cells=128, output="hidden"),
     head=AUDIOSET_HEAD,
 )

@@ -13,6 +13,6 @@ RUN = audioset(
     "lstm_audioset",
     context_frames=5,
     stage1={"frame_draw": "contiguous"},  # order is what a recurrent network reads
-    aggregation=LSTMConfig(cells=256),
+    aggregation=LSTMConfig(cells=128),
     head=AUDIOSET_HEAD,
 )

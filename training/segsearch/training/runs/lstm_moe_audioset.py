@@ -13,6 +13,6 @@ RUN = audioset(
     "lstm_moe_audioset",
     context_frames=5,
     stage1={"frame_draw": "contiguous"},  # order is what a recurrent network reads
-    aggregation=LSTMConfig(cells=256, direction="bidirectional", output="cell"),
+    aggregation=LSTMConfig(cells=128, direction="bidirectional", output="cell"),
     head=MoEConfig(l2=1e-6),
 )
