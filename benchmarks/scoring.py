@@ -208,6 +208,24 @@ def nextvlad(load: Load, rounds: int) -> list[Measure]:
     ]
 
 
+def recurrent() -> list[Measure]:
+    """The starter code's LSTM, which is converted rather than written."""
+    from segsearch.core.features import YOUTUBE8M
+    from segsearch.export.onnx_model import convert
+    from segsearch.export.serving_graph import segment_graph
+    from segsearch.training.aggregations import LSTMConfig
+    from segsearch.training.config import NetworkConfig
+    from segsearch.training.models.network import Network
+
+    network = Network(NetworkConfig(aggregation=LSTMConfig()), YOUTUBE8M, CLASSES)
+    started, before = process_time(), reset_peak()
+    model = convert(segment_graph(network, YOUTUBE8M.size))
+    return [
+        Measure("LSTM, converting", process_time() - started, "s CPU"),
+        Measure("LSTM, memory that converting takes / model", (peak() - before) / len(model), at_most=8),
+    ]
+
+
 def products_of(aggregation: Any) -> tuple[int, int]:
     """Multiplications of a frame, which windows share, and of a segment, which they do not (head left out)."""
     frame, window = 0, 0
@@ -294,9 +312,8 @@ def main() -> None:
     from segsearch.core.features import YOUTUBE8M
 
     load = Load.made_up(YOUTUBE8M.size)
-    measures = [
-        *bag_of_frames(load, options.rounds), *nextvlad(load, options.rounds), *rated(options.run, options.data),
-    ]  # fmt: skip
+    measures = [*bag_of_frames(load, options.rounds), *nextvlad(load, options.rounds), *recurrent()]
+    measures += rated(options.run, options.data)
     report("Scoring a segment", measures, options.json)
 
 

@@ -14,8 +14,17 @@ from segsearch.core.videos import Video
 from segsearch.core.vocabulary import Entry, Vocabulary
 from segsearch.export.packing import pack
 from segsearch.export.parity import golden_videos, made_up_videos
+from segsearch.export.serving_graph import LARGE
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
-from segsearch.training.aggregations import DBoFConfig, LogisticConfig, LSTMConfig, MixConfig, MoEConfig, TowerConfig
+from segsearch.training.aggregations import (
+    DBoFConfig,
+    GRUConfig,
+    LogisticConfig,
+    LSTMConfig,
+    MixConfig,
+    MoEConfig,
+    TowerConfig,
+)
 from segsearch.training.checkpoint import Checkpoint
 from segsearch.training.config import NetworkConfig
 from segsearch.training.models.network import Network
@@ -129,6 +138,21 @@ def test_a_network_that_sees_frames_in_order_is_exported_as_a_graph_of_windows(t
     assert [(graph.layout, graph.precision) for graph in packed.graphs] == [("windows", "float32")]
     with OnnxScorer(Bundle.open(packed.directory)) as scorer:
         assert scorer.score(np.zeros((23, FEATURES.size), np.uint8)).probabilities.shape == (5, len(VOCABULARY))
+
+
+@pytest.mark.parametrize(
+    "aggregation", [LSTMConfig(cells=32, layers=2), GRUConfig(cells=32, layers=1)], ids=["lstm", "gru"]
+)
+def test_large_weights_pass_the_converter_by_and_stand_in_the_model(tmp_path, aggregation):
+    config = NetworkConfig(aggregation=aggregation, head=LogisticConfig())
+    packed = packed_network(tmp_path, config)  # which compares with the network
+    model = onnx.load(Bundle.open(packed.directory).model_path)
+    assert [value.name for value in model.graph.input] == ["frames", "frame_count"]
+    inside = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name.startswith("weight_")}
+    network = Checkpoint.load(tmp_path / "c").build_network()
+    large = [np.asarray(weight) for weight in network.weights if np.asarray(weight).size > LARGE]
+    assert len(large) >= 2
+    assert sorted(array.shape for array in large) == sorted(tuple(tensor.dims) for tensor in inside.values())
 
 
 def test_a_mix_of_towers_is_exported_as_a_graph_of_blocks_with_an_8_bit_model(tmp_path):

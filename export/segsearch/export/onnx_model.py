@@ -1,31 +1,43 @@
 """From a TensorFlow function to a single-file ONNX model."""
 
-from typing import Any
+from collections.abc import Mapping
 
+import numpy as np
 import onnx
 import tf2onnx
+from onnx import numpy_helper
 
 from segsearch.core.errors import ExportFailed
-from segsearch.export.serving_graph import INPUTS, OUTPUTS
+from segsearch.export.serving_graph import INPUTS, OUTPUTS, SegmentGraph
 
 OPSET = 18  # the highest that tf2onnx writes
 
 
-def convert(function: Any) -> bytes:
+def convert(graph: SegmentGraph) -> bytes:
     """The ONNX model of a serving function: inputs and outputs under their own names, weights inside, checked.
 
-    Raises ExportFailed if the converted graph asks for or gives anything else.
+    Large weights pass the converter by: its optimisers would copy them some ninety times over. Raises ExportFailed if
+    the converted graph asks for or gives anything else.
     """
+    function, weights = graph
     model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
-    graph = model.graph
-    found = {value.name for value in graph.input}, {value.name for value in graph.output}
-    if found != (set(INPUTS), set(OUTPUTS)):
+    found = {value.name for value in model.graph.input}, {value.name for value in model.graph.output}
+    if found != ({*INPUTS, *weights}, set(OUTPUTS)):
         raise ExportFailed(f"the converted graph has inputs and outputs {found}, wanted {(INPUTS, OUTPUTS)}")
-    _name_free_axes(graph)
+    _put_inside(model.graph, weights)
+    _name_free_axes(model.graph)
     _drop_unused_domains(model)
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString()
     return data
+
+
+def _put_inside(graph: onnx.GraphProto, weights: Mapping[str, np.ndarray]) -> None:
+    """Inputs that are weights become constants of the graph."""
+    kept = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(kept)
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
 
 
 def _name_free_axes(graph: onnx.GraphProto) -> None:
