@@ -65,6 +65,16 @@ def test_a_gain_within_the_noise_changes_nothing():
     )
 
 
+def test_a_plain_tuning_that_was_only_disturbed_gets_a_second_chance():
+    times = {}
+
+    def measure(tuning):
+        times[tuning] = times.get(tuning, 0) + 1
+        return 10.0 if tuning == Tuning(32, 2) and times[tuning] == 1 else 100.0
+
+    assert search([Tuning(32, 2), Tuning(32, 1, 2)], [64], measure).tuning == Tuning(32, 2)
+
+
 def test_a_search_out_of_time_keeps_what_it_has():
     seconds = iter([0.0, 1.0, 9.0, 9.0, 9.0])
     tried = [Tuning(32, 4), Tuning(32, 2, 2), Tuning(32, 1, 4)]

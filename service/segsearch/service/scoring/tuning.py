@@ -88,7 +88,10 @@ def search(
         best = _better(best, tuning, measure) if clock() < end else best
     for tuning in [best.tuning.with_batch(size) for size in sizes if size != best.tuning.batch]:
         best = _better(best, tuning, measure) if clock() < end else best
-    return best
+    if best.tuning == tunings[0]:
+        return best
+    # Others may have been at work while the plainest was tried: it gets a second chance against what is left.
+    return _better(Best(tunings[0], measure(tunings[0])), best.tuning, measure)
 
 
 def _better(best: Best, tuning: Tuning, measure: Callable[[Tuning], float]) -> Best:
