@@ -74,6 +74,42 @@ def test_a_mapped_matrix_is_added_whole_and_left_as_it_was(tmp_path, by_class):
     np.testing.assert_array_equal(np.load(tmp_path / "codes.npy"), codes.T if by_class else codes)
 
 
+@settings(deadline=None)
+@given(libraries, st.integers(1, 80), st.integers(1, 40), threads)
+def test_a_whole_matrix_is_selected_alike_in_any_memory_order(codes, keep, slack, threads):
+    for matrix in (codes, np.asfortranarray(codes)):
+        for selection in (
+            KernelSelection(codes.shape[1], keep, slack, threads=threads),
+            Selection(matrix.shape[1], keep),
+        ):
+            selection.add_matrix(matrix)
+            assert_same(selection.ranked(), select_plain(codes, keep))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 2**32 - 1), threads, st.sampled_from([1, 40, 700, 29_999, 30_000, 40_000]))
+def test_a_matrix_long_enough_to_be_sampled_is_selected_exactly(seed, threads, keep):
+    random = np.random.default_rng(seed)
+    likely = random.normal(30_000, 300, (30_000, 2)).astype(np.uint16)
+    tied, constant = likely[:, :1] // 200 * 200, np.full((30_000, 1), HIGHEST, np.uint16)
+    codes = np.concatenate([likely, tied, constant], axis=1)
+    selection = KernelSelection(4, keep, threads=threads)
+    selection.add_matrix(codes)
+    assert_same(selection.ranked(), select_plain(codes, keep))
+
+
+@pytest.mark.parametrize("misled", [0, 2])
+def test_a_class_whose_sample_leads_astray_is_read_again(misled):
+    codes = np.random.default_rng(1).integers(0, 50_000, (30_000, 3), np.uint16)
+    codes[::3, misled] = 60_000 + np.arange(10_000) % 5_000  # every sampled segment is far better than its neighbours
+    selection = KernelSelection(3, 12_000, threads=2)
+    selection._guess_floors(codes)
+    reaching = (codes >= selection._floors).sum(axis=0)
+    assert np.flatnonzero(reaching < 12_000).tolist() == [misled]
+    selection.add_matrix(codes)
+    assert_same(selection.ranked(), select_plain(codes, 12_000))
+
+
 def test_memory_does_not_grow_with_the_segments():
     selection = KernelSelection(3, 50, 100)
     before = sum(array.nbytes for array in selection._lists)

@@ -21,7 +21,11 @@ from segsearch.service.index.selection import Selection
 SelectionChoice = Literal["auto", "numba", "numpy"]
 
 WORTH_COMPILING: Final = 1 << 28  # codes: fewer are selected by numpy before Numba has compiled (2 to 4 s)
-_SCRATCH_CODES: Final = 1 << 20  # codes turned together: stays in the second cache
+_SCRATCH_CODES: Final = 1 << 17  # codes turned together: they stay in the second cache
+_SCRATCH_LEAST: Final = 512  # ... but so many of a class: the ends of its lists are fetched for each turn
+_SAMPLE_STEP: Final = 64  # a sample of a matrix holds every 64th segment, but at least some thousands of them
+_SAMPLE_LEAST: Final = 1 << 13
+_SAMPLE_DEVIATIONS: Final = 5  # a sample of so many standard deviations from what is likely is not met
 _PIECE_CAP: Final = 1 << 12  # codes of a class filtered together
 _PIECES_OF_SLACK: Final = 16  # a list is cut back when a piece may not fit: so much of its slack may lie idle
 
@@ -34,6 +38,9 @@ class Selector(Protocol):
 
     def add_by_class(self, codes: np.ndarray) -> None:
         """codes: (C, S) uint16, the next S segments in ordinal order."""
+
+    def add_matrix(self, codes: np.ndarray) -> None:
+        """codes: (N, C) uint16, all segments there are, mapped or not; nothing else may be added."""
 
     def ranked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each class's postings, class after class: ordinals (k,) uint32 and codes (k,) uint16, best first."""
@@ -74,7 +81,7 @@ class KernelSelection:
         self._filled = np.zeros(class_count, np.int64)
         self._floors = np.zeros(class_count, np.uint32)  # one above the highest code at most
         self._piece = max(1, min(_PIECE_CAP, slack // _PIECES_OF_SLACK))
-        width = max(1, _SCRATCH_CODES // class_count)
+        width = max(_SCRATCH_LEAST, _SCRATCH_CODES // class_count)
         self._turned = np.empty((class_count, width), np.uint16)
         bounds = np.linspace(0, class_count, min(threads, class_count) + 1).astype(int).tolist()
         self._shares = list(pairwise(bounds))  # the classes of each thread
@@ -99,6 +106,21 @@ class KernelSelection:
             self._turned[:, : part.shape[1]] = part
             self._take(self._turned, part.shape[1])
 
+    def add_matrix(self, codes: np.ndarray) -> None:
+        """codes: (N, C) uint16, all segments there are, mapped or not; nothing else may be added.
+
+        A sample says where each class's list will end, so that little more than K postings a class are collected. A
+        class whose sample led astray has too few, and is read again.
+        """
+        self._guess_floors(codes)
+        if codes.T.flags.c_contiguous:
+            self.add_by_class(codes.T)
+        else:
+            self.add(codes)
+        short = np.flatnonzero(self._filled < min(self.keep, len(codes)))
+        if len(short):
+            self._read_again(codes, short)
+
     def ranked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each class's postings, class after class: ordinals (k,) uint32 and codes (k,) uint16, best first.
 
@@ -111,10 +133,34 @@ class KernelSelection:
             rank(share, self._lists, self.keep, (np.empty(room, np.uint32), np.empty(room, np.uint16)))
 
         self._on_threads(put_in_order)
-        if self._pool is not None:
-            self._pool.shutdown()
+        self.close()
         for row, length in enumerate(self._filled.tolist()):
             yield self._ordinals[row, :length], self._codes[row, :length]
+
+    def close(self) -> None:
+        """Ends the threads; `ranked` does."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _guess_floors(self, codes: np.ndarray) -> None:
+        """Sets floors that leave each class about K of the codes (N, C), rather more; too small a sample sets none."""
+        from segsearch.service.index.kernels import guess_floors
+
+        sample = np.ascontiguousarray(codes[:: max(1, min(_SAMPLE_STEP, len(codes) // _SAMPLE_LEAST))].T)  # (C, M)
+        expected = self.keep * sample.shape[1] / max(1, len(codes))  # of a class's K
+        rank = int(expected + _SAMPLE_DEVIATIONS * expected**0.5) + 1
+        if rank < sample.shape[1]:
+            guess_floors(_read_only(sample), rank, self._floors)
+
+    def _read_again(self, codes: np.ndarray, rows: np.ndarray) -> None:
+        """Selects a few classes anew, from floors of 0."""
+        room, width = self._codes.shape[1], self._turned.shape[1]
+        anew = KernelSelection(len(rows), self.keep, room - self.keep, threads=len(self._shares))
+        for first in range(0, len(codes), width):
+            anew.add(codes[first : first + width, rows])
+        for ours, theirs in zip(self._lists, anew._lists, strict=True):
+            ours[rows] = theirs
+        anew.close()
 
     @property
     def _lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

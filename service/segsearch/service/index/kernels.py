@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, uint16, uint32, uint64
 
 _CODES = 1 << 16
-_TILE = uint64(64)  # rows and columns turned together: both sides stay in the first cache
+_TILE = uint64(32)  # rows and columns turned together: both sides stay in the first cache
 
 
 @njit(nogil=True, cache=False)
@@ -76,6 +76,14 @@ def turn(codes, turned):
 
 
 @njit(nogil=True, cache=False)
+def guess_floors(sample, rank, floors):
+    """Writes each class's `rank`-th best code of sample (C, S) to floors (C,); rank at most S."""
+    counts = np.empty(_CODES, np.uint32)
+    for row in range(uint64(sample.shape[0])):
+        floors[row], _ = _place(sample[row], uint64(sample.shape[1]), uint64(rank), counts)
+
+
+@njit(nogil=True, cache=False)
 def _extent(codes, n):
     """Lowest and highest of the first n codes, n at least 1."""
     low = high = codes[0]
@@ -96,6 +104,17 @@ def _count(codes, n, counts):
 
 
 @njit(nogil=True, cache=False)
+def _place(codes, n, rank, counts):
+    """The `rank`-th best of the first n codes, and how many are better; counts it and them."""
+    _, code = _count(codes, n, counts)
+    above = uint64(0)
+    while above + counts[code] < rank:
+        above += uint64(counts[code])
+        code -= uint64(1)
+    return code, above
+
+
+@njit(nogil=True, cache=False)
 def _cut_back(ordinals, codes, filled, floors, row, keep, counts, reaching):
     """Leaves a class its best K in ordinal order, and raises its floor to just above the K-th.
 
@@ -104,11 +123,7 @@ def _cut_back(ordinals, codes, filled, floors, row, keep, counts, reaching):
     n = uint64(filled[row])
     if n <= keep:
         return
-    _, code = _count(codes, n, counts)
-    above = uint64(0)
-    while above + counts[code] < keep:
-        above += uint64(counts[code])
-        code -= uint64(1)
+    code, above = _place(codes, n, keep, counts)
     ties, kept, size = keep - above, uint64(0), uint64(len(reaching))
     for start in range(uint64(0), n, size):
         found = _reach(codes[start : min(n, start + size)], uint32(code), reaching)

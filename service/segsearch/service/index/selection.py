@@ -52,6 +52,10 @@ class Selection:
             if self._waiting == self._piece.shape[1]:
                 self._take_piece()
 
+    def add_matrix(self, codes: np.ndarray) -> None:
+        """codes: (N, C) uint16, all segments there are; nothing else may be added."""
+        self.add(codes)
+
     def _take_piece(self) -> None:
         class_major = self._piece[:, : self._waiting]  # (C, S)
         reaching = class_major >= self._floors[:, None]

@@ -28,7 +28,7 @@ from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.service.index.format import GENERATIONS_CAP, GENERATIONS_KEPT, KEEP_CAP
 from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.kernel_selection import SelectionChoice, selection_for
+from segsearch.service.index.kernel_selection import SelectionChoice, Selector, selection_for
 from segsearch.service.index.manifest import Blend, BlendPart, BundleName, Manifest, Skipped
 from segsearch.service.index.writer import GenerationWriter, Origin
 
@@ -125,12 +125,7 @@ def index_matrices(
     with index.building() as building:
         with GenerationWriter(building.directory, _origin(mean, vocabulary, name), keep, scores=scores) as writer:
             _add_videos(first, writer)
-            with progress("from-matrices", len(first), "segments") as advance:
-                for block in mean.blocks():
-                    best.add(block)
-                    if scores:
-                        writer.add_scores(block)
-                    advance(len(block), "")
+            _select(mean, best, writer)
             for ordinals, codes in best.ranked():
                 writer.add_postings(ordinals, codes)
             manifest = writer.seal(building.number, Skipped())
@@ -169,6 +164,22 @@ def _add_videos(matrix: ScoreMatrix, writer: GenerationWriter) -> None:
     for video_id, (start, stop) in zip(matrix.video_ids.tolist(), pairwise(bounds), strict=True):
         if stop > start:
             writer.add_video(video_id, matrix.segment_starts[start:stop])
+
+
+def _select(mean: Mean, best: Selector, writer: GenerationWriter) -> None:
+    """One pass over the matrices: their mean to the selection and, if it keeps scores, to the writer."""
+    lone = len(mean.matrices) == 1  # selected as it is mapped, which is faster
+    if lone:
+        best.add_matrix(mean.matrices[0].codes)
+    if lone and not writer.keeps_scores:
+        return
+    with progress("from-matrices", len(mean.matrices[0]), "segments") as advance:
+        for block in mean.blocks():
+            if not lone:
+                best.add(block)
+            if writer.keeps_scores:
+                writer.add_scores(block)
+            advance(len(block), "")
 
 
 def _origin(mean: Mean, vocabulary: Vocabulary, name: str) -> Origin:
