@@ -36,6 +36,16 @@ def test_a_generation_keeps_the_score_of_every_segment_on_demand(scored_index, s
     assert SCORES in found.manifest.files
 
 
+def test_the_command_takes_what_the_job_takes(command_line, tmp_path, tiny_bundle, shards):
+    data, bundle = shards[0].parent / "library*.tfrecord", tiny_bundle.directory
+    line = ("reindex", "--bundle", bundle, "--data", data, "--index", tmp_path, "--batch", 8, "--threads", 1)
+    for _ in range(2):
+        code, _, told = command_line(*line, "--scores", "--selection", "numba", "--keep-generations", 1)
+        assert code == 0, told
+    assert IndexDirectory(tmp_path).numbers() == [2]
+    assert json.loads(command_line("index", "verify", tmp_path)[1][-1])["scores"] is True
+
+
 def test_scores_are_a_plain_npy_file_that_numpy_maps(scored_index):
     generation = scored_index.open_current()
     mapped = np.load(generation.directory / SCORES, mmap_mode="r", allow_pickle=False)
