@@ -56,14 +56,23 @@ def run_of(session: onnxruntime.InferenceSession, outputs: list[str], feed: Feed
     return lambda: session.run(outputs, feed, options)
 
 
-def product(rows: int, depth: int, columns: int) -> tuple[Callable[[], object], int]:
-    """ONNX Runtime's own float product, and its operations: what the machine can do."""
-    from segsearch.export.onnx_graph import FLOAT, OnnxGraph
+def products(rows: int, depth: int, columns: int) -> tuple[dict[str, Callable[[], object]], int]:
+    """ONNX Runtime's own products, of floats and of byte codes, and their operations: what the machine can do."""
+    from segsearch.export.onnx_graph import FLOAT, INT32, UINT8, OnnxGraph
 
-    random, graph = np.random.default_rng(0), OnnxGraph()
-    name = graph("MatMul", graph.input("x", FLOAT, ["row", depth]), random.random((depth, columns), np.float32))
+    random = np.random.default_rng(0)
+    levels = random.integers(-64, 65, (depth, columns)).astype(np.int8)
+    graph, integers = OnnxGraph(), OnnxGraph()
+    name = graph("MatMul", graph.input("x", FLOAT, ["row", depth]), levels.astype(np.float32))
     model = graph.model("product", {"y": (name, FLOAT, ["row", columns])}).SerializeToString()
-    return run_of(session_of(model), ["y"], {"x": random.random((rows, depth), np.float32)}), 2 * rows * depth * columns
+    name = integers("MatMulInteger", integers.input("x", UINT8, ["row", depth]), levels, np.uint8(127))
+    integer_model = integers.model("integer_product", {"y": (name, INT32, ["row", columns])}).SerializeToString()
+    codes = random.integers(0, 256, (rows, depth), np.uint8)
+    runs: dict[str, Callable[[], object]] = {
+        "product": run_of(session_of(model), ["y"], {"x": codes.astype(np.float32)}),
+        "integer product": run_of(session_of(integer_model), ["y"], {"x": codes}),
+    }
+    return runs, 2 * rows * depth * columns
 
 
 def cpu_times(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -137,14 +146,14 @@ def bag_of_frames(load: Load, rounds: int) -> list[Measure]:
     line = line_of(network, YOUTUBE8M.size, CONTEXT)
     blocks, integers = (block_graph(each).SerializeToString() for each in (line.folded(), line.quantised()))
     naive = convert(segment_graph(network, YOUTUBE8M.size))
-    multiply, operations = product(len(load.blocks["frames"]), YOUTUBE8M.size, 8192)
+    bare, operations = products(len(load.blocks["frames"]), YOUTUBE8M.size, 8192)
     predict = tf.function(lambda codes, frame_count: network(codes, frame_count, training=False))  # as Keras predicts
     graphs: dict[str, Callable[[], object]] = {
         "naive": run_of(session_of(naive), ["scores", "embedding"], load.windows),
         "blocks": run_of(session_of(blocks), CODES, load.blocks),
         "int8": run_of(session_of(integers), CODES, load.blocks),
     }
-    others = {"product": multiply, "keras": lambda: predict(*load.windows.values())["scores"].numpy()}
+    others = {**bare, "keras": lambda: predict(*load.windows.values())["scores"].numpy()}
     times, walls = cpu_times({**graphs, **others}, rounds), wall_times(graphs, rounds)
     for name, model in (("float32", blocks), ("int8", integers)):
         print_profile(f"block graph of the bag of frames, {name}", model, load.blocks)
@@ -165,6 +174,7 @@ def bag_of_frames(load: Load, rounds: int) -> list[Measure]:
         Measure("two runs at a time: int8 / naive", walls["int8"] / walls["naive"], at_most=0.18),
         Measure("float product of the first layer", rate / 1e9, "GFlop/s"),
         Measure("block graph float32, share of that rate", work / times["blocks"] / rate, at_least=0.85),
+        Measure("integer product alone, multiple of that rate", times["product"] / times["integer product"]),
         Measure("block graph int8, multiple of that rate", work / times["int8"] / rate, at_least=2.4),
         Measure("Keras / block graph int8", times["keras"] / times["int8"], at_least=10),
         Measure("block graph against Keras, largest difference", difference, at_most=1e-5),

@@ -48,14 +48,19 @@ class OnnxGraph:
         return self._shared[key]
 
     def model(self, name: str, outputs: Mapping[str, tuple[str, int, list[str | int]]]) -> onnx.ModelProto:
-        """The finished model, checked. outputs: public name to (value, dtype, shape)."""
+        """The finished model, checked; the graph's constants have moved into it. outputs: public name to (value, dtype,
+        shape).
+        """
         for public, (value, _, _) in outputs.items():
             self._nodes.append(helper.make_node("Identity", [value], [public], name=public))
         found = [helper.make_tensor_value_info(public, dtype, shape) for public, (_, dtype, shape) in outputs.items()]
-        graph = helper.make_graph(self._nodes, name, self._inputs, found, list(self._constants.values()))
+        graph = helper.make_graph(self._nodes, name, self._inputs, found)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="segsearch"
         )
+        # Last, and one by one: each step before would have copied the weights once more.
+        for constant in list(self._constants):
+            model.graph.initializer.append(self._constants.pop(constant))
         onnx.checker.check_model(model, full_check=True)
         return model
 
