@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from segsearch.core.errors import ConfigError
 from segsearch.core.score_codes import decode, encode_logits, encode_probabilities
 from segsearch.training.ensemble.blend import write_folds, write_others
-from segsearch.training.ensemble.cli import ensemble
+from segsearch.training.ensemble.cli import Found, Way, ensemble
 from segsearch.training.ensemble.members import Members
+from segsearch.training.ensemble.votes import WAYS
 from segsearch.training.ensemble.weights import FINDERS, Ballot, equal, greedy, nested, searched
 from segsearch.training.errors import MatrixRefused
 from segsearch.training.folder import FOLDS, DataFolder
@@ -176,6 +177,11 @@ def test_a_model_of_other_segments_is_refused_by_name(runs, make, data):
 def test_two_members_of_one_name_are_refused(runs, data):
     with pytest.raises(ConfigError, match="two folders named one"):
         Members.open([runs[0], runs[0]], data)
+
+
+def test_the_command_offers_every_way_there_is():
+    assert tuple(Way) == WAYS
+    assert tuple(Found) == tuple(FINDERS)
 
 
 @pytest.mark.parametrize("weights", FINDERS)

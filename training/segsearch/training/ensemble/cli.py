@@ -1,14 +1,30 @@
 """`segsearch ensemble`: several trained runs as one, with weights that are found and judged on different folds."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from segsearch.core.cli import emit
-from segsearch.training.checks import one_of
-from segsearch.training.ensemble.votes import WAYS
+
+
+class Way(StrEnum):
+    """What is averaged."""
+
+    probability = "probability"
+    geometric = "geometric"
+    logit = "logit"
+    rank = "rank"
+
+
+class Found(StrEnum):
+    """How weights are found."""
+
+    equal = "equal"
+    greedy = "greedy"
+    searched = "searched"
 
 
 def ensemble(
@@ -18,11 +34,11 @@ def ensemble(
     data: Annotated[str, typer.Option(help="Folder of the rated shards that the runs were judged by.")],
     out: Annotated[Path, typer.Option(help="Folder for ensemble.json and the ensemble's own matrices.")],
     way: Annotated[
-        str, typer.Option(help=f"What is averaged: {', '.join(WAYS)}. geometric: the mean of log probabilities.")
-    ] = "probability",
+        Way, typer.Option(help="What is averaged. geometric: the mean of log probabilities.")
+    ] = Way.probability,
     weights: Annotated[
-        str, typer.Option(help="equal, greedy (forward selection) or searched (coordinate ascent from there).")
-    ] = "searched",
+        Found, typer.Option(help="greedy: by forward selection; searched: by coordinate ascent from there.")
+    ] = Found.searched,
     others: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,19 +54,18 @@ def ensemble(
     from segsearch.training.ensemble.weights import FINDERS, Ballot, nested
     from segsearch.training.folder import FOLDS, DataFolder
 
-    one_of("--way", way, WAYS)
-    one_of("--weights", weights, tuple(FINDERS))
     folder = DataFolder.open(data)
     members = Members.open(runs, folder)
-    ballot = Ballot.of(members, way, range(FOLDS))
-    honest, final = nested(members, ballot, FINDERS[weights]), FINDERS[weights](ballot)
+    find = FINDERS[weights.value]
+    ballot = Ballot.of(members, way.value, range(FOLDS))
+    honest, final = nested(members, ballot, find), find(ballot)
     out.mkdir(parents=True, exist_ok=True)
-    write_folds(members, way, honest.weights, folder.segment_vocabulary, out)
+    write_folds(members, way.value, honest.weights, folder.segment_vocabulary, out)
     for name in others or ():
-        write_others(members, name, way, final.tolist(), folder.segment_vocabulary, out)
+        write_others(members, name, way.value, final.tolist(), folder.segment_vocabulary, out)
     document: dict[str, Any] = {
-        "way": way,
-        "found_by": weights,
+        "way": way.value,
+        "found_by": weights.value,
         "weights": dict(zip(members.names, final.tolist(), strict=True)),
         "weights_without_fold": [dict(zip(members.names, part, strict=True)) for part in honest.weights],
         "pooled_rated_map_at_100k": honest.pooled,
