@@ -75,9 +75,9 @@ def check(codes: np.ndarray, keep: int) -> None:
 
 
 @contextmanager
-def peak_memory() -> Iterator[list[float]]:
-    """What this process holds at most while the block runs, in MB above what it held before; mapped files left out."""
-    peak, stop, before = [0.0], threading.Event(), held_bytes()
+def peak_memory(before: int) -> Iterator[list[float]]:
+    """What this process holds at most while the block runs, in MB above `before`; mapped files left out."""
+    peak, stop = [0.0], threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.005):
@@ -109,9 +109,12 @@ def measure(options, folder: Path) -> list[Measure]:
         options.segments * options.classes,
         min(keep, options.segments) * options.classes * POSTING_BYTES / 1e6,
     )
+    tiny = np.zeros((2, 300), np.uint16)
+    select(tiny, 10, by_class=True)  # compiles
+    select(tiny, 10, by_class=False)
+    before = held_bytes()
     codes = matrix(folder, shape, by_class=True)
-    select(np.array(codes[:, :300]), 10, by_class=True)  # compiles
-    with peak_memory() as peak:
+    with peak_memory(before) as peak:
         select(codes, keep, by_class=True)
     check(codes, keep)
     by_class, reading = cpu_times(
@@ -125,7 +128,6 @@ def measure(options, folder: Path) -> list[Measure]:
     )
     (folder / "classes.npy").unlink()
     codes = matrix(folder, shape, by_class=False)
-    select(codes[:300], 10, by_class=False)
     by_segment, reading_again = cpu_times(
         lambda: select(codes, keep, by_class=False), lambda: codes.max(), rounds=options.rounds
     )

@@ -18,11 +18,11 @@ from segsearch.core.errors import MissingExtra
 from segsearch.core.progress import say
 from segsearch.service.index.selection import Selection
 
+Kernel = Callable[..., None]
 SelectionChoice = Literal["auto", "numba", "numpy"]
 
 WORTH_COMPILING: Final = 1 << 28  # codes: fewer are selected by numpy before Numba has compiled (2 to 4 s)
-_SCRATCH_CODES: Final = 1 << 17  # codes turned together: they stay in the second cache
-_SCRATCH_LEAST: Final = 512  # ... but so many of a class: the ends of its lists are fetched for each turn
+_PART: Final = 1 << 12  # segments of what is copied, if it must be
 _SAMPLE_STEP: Final = 64  # a sample of a matrix holds every 64th segment, but at least some thousands of them
 _SAMPLE_LEAST: Final = 1 << 13
 _SAMPLE_DEVIATIONS: Final = 5  # a sample of so many standard deviations from what is likely is not met
@@ -81,30 +81,25 @@ class KernelSelection:
         self._filled = np.zeros(class_count, np.int64)
         self._floors = np.zeros(class_count, np.uint32)  # one above the highest code at most
         self._piece = max(1, min(_PIECE_CAP, slack // _PIECES_OF_SLACK))
-        width = max(_SCRATCH_LEAST, _SCRATCH_CODES // class_count)
-        self._turned = np.empty((class_count, width), np.uint16)
         bounds = np.linspace(0, class_count, min(threads, class_count) + 1).astype(int).tolist()
         self._shares = list(pairwise(bounds))  # the classes of each thread
         self._pool = ThreadPoolExecutor(len(self._shares)) if len(self._shares) > 1 else None
 
     def add(self, codes: np.ndarray) -> None:
         """codes: (S, C) uint16, the next S segments in ordinal order; any array of numpy's, memory-mapped too."""
-        from segsearch.service.index.kernels import turn
+        from segsearch.service.index.kernels import collect
 
-        for first in range(0, len(codes), self._turned.shape[1]):
-            part = _read_only(codes[first : first + self._turned.shape[1]])
-            turn(part, self._turned)
-            self._take(self._turned, len(part))
+        for first in range(0, len(codes), _PART):
+            self._take(collect, codes[first : first + _PART], min(_PART, len(codes) - first))
 
     def add_by_class(self, codes: np.ndarray) -> None:
         """codes: (C, S) uint16, the next S segments in ordinal order: cheaper, as selection goes class by class."""
-        if codes.flags.c_contiguous:
-            self._take(codes, codes.shape[1])
-            return
-        for first in range(0, codes.shape[1], self._turned.shape[1]):
-            part = codes[:, first : first + self._turned.shape[1]]
-            self._turned[:, : part.shape[1]] = part
-            self._take(self._turned, part.shape[1])
+        from segsearch.service.index.kernels import collect_by_class
+
+        # What does not lie class after class is copied part by part.
+        part = max(1, codes.shape[1] if codes.flags.c_contiguous else _PART)
+        for first in range(0, codes.shape[1], part):
+            self._take(collect_by_class, codes[:, first : first + part], min(part, codes.shape[1] - first))
 
     def add_matrix(self, codes: np.ndarray) -> None:
         """codes: (N, C) uint16, all segments there are, mapped or not; nothing else may be added.
@@ -154,10 +149,10 @@ class KernelSelection:
 
     def _read_again(self, codes: np.ndarray, rows: np.ndarray) -> None:
         """Selects a few classes anew, from floors of 0."""
-        room, width = self._codes.shape[1], self._turned.shape[1]
+        room = self._codes.shape[1]
         anew = KernelSelection(len(rows), self.keep, room - self.keep, threads=len(self._shares))
-        for first in range(0, len(codes), width):
-            anew.add(codes[first : first + width, rows])
+        for first in range(0, len(codes), _PART):
+            anew.add(codes[first : first + _PART, rows])
         for ours, theirs in zip(self._lists, anew._lists, strict=True):
             ours[rows] = theirs
         anew.close()
@@ -166,12 +161,10 @@ class KernelSelection:
     def _lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return self._ordinals, self._codes, self._filled, self._floors
 
-    def _take(self, codes: np.ndarray, count: int) -> None:
-        """codes: (C, S) uint16, contiguous, of which the first `count` columns count."""
-        from segsearch.service.index.kernels import collect
-
+    def _take(self, collect: Kernel, codes: np.ndarray, count: int) -> None:
+        """Has every thread collect its classes of the next `count` segments."""
         block, cuts = _read_only(codes), (self.keep, self._piece)
-        self._on_threads(lambda share: collect(block, count, self.segment_count, share, self._lists, cuts))
+        self._on_threads(lambda share: collect(block, self.segment_count, share, self._lists, cuts))
         self.segment_count += count
 
     def _on_threads(self, work: Callable[[tuple[int, int]], None]) -> None:

@@ -12,32 +12,62 @@ import numpy as np
 from numba import njit, uint16, uint32, uint64
 
 _CODES = 1 << 16
-_TILE = uint64(32)  # rows and columns turned together: both sides stay in the first cache
+_GROUP, _BAND = uint64(128), uint64(1024)  # classes, and segments of them, turned together: half the second cache
+_TILE = uint64(32)  # segments turned together: both sides stay in the first cache
 
 
 @njit(nogil=True, cache=False)
-def collect(codes, count, first, rows, lists, cuts):
-    """Appends to each class's list what reaches its floor, of codes (C, S)[:, :count] whose first ordinal is `first`.
+def collect_by_class(codes, first, rows, lists, cuts):
+    """Appends to each class's list what reaches its floor, of codes (C, S) whose first ordinal is `first`.
 
     rows: (begin, end) of the classes to work on. lists: ordinals (C, L), codes (C, L), filled (C,) and floors (C,).
     cuts: (K, longest piece); a list without room for a whole piece is cut back to K first.
     """
-    ordinals, kept, filled, floors = lists
-    keep, piece = uint64(cuts[0]), uint64(cuts[1])
-    room, end = uint64(kept.shape[1]), uint64(count)
-    counts, reaching = np.empty(_CODES, np.uint32), np.empty(piece, np.uint16)
+    counts, reaching = np.empty(_CODES, np.uint32), np.empty(cuts[1], np.uint16)
     for row in range(uint64(rows[0]), uint64(rows[1])):
-        for start in range(uint64(0), end, piece):
-            size = min(piece, end - start)
-            if uint64(filled[row]) + size > room:
-                _cut_back(ordinals[row], kept[row], filled, floors, row, keep, counts, reaching)
-            found = _reach(codes[row, start : start + size], uint32(floors[row]), reaching)
-            n = uint64(filled[row])
-            for at in range(found):
-                place = start + uint64(reaching[at])
-                ordinals[row, n + at] = uint32(uint64(first) + place)
-                kept[row, n + at] = codes[row, place]
-            filled[row] = n + found
+        _collect(codes[row], uint64(first), row, lists, uint64(cuts[0]), counts, reaching)
+
+
+@njit(nogil=True, cache=False)
+def collect(codes, first, rows, lists, cuts):
+    """The same of codes (S, C): a few classes of a band of segments are turned, and collected while they are hot."""
+    counts, reaching = np.empty(_CODES, np.uint32), np.empty(cuts[1], np.uint16)
+    band = np.empty((_GROUP, _BAND), np.uint16)
+    for top in range(uint64(0), uint64(codes.shape[0]), _BAND):
+        height = min(_BAND, uint64(codes.shape[0]) - top)
+        for left in range(uint64(rows[0]), uint64(rows[1]), _GROUP):
+            width = min(_GROUP, uint64(rows[1]) - left)
+            _turn(codes, top, left, height, width, band)
+            for row in range(width):
+                hot = band[row, :height]
+                _collect(hot, uint64(first) + top, left + row, lists, uint64(cuts[0]), counts, reaching)
+
+
+@njit(nogil=True, cache=False)
+def _turn(codes, top, left, height, width, band):
+    """Writes a part of codes (S, C) to band (classes, segments), tile by tile."""
+    for start in range(uint64(0), height, _TILE):
+        for column in range(width):
+            for row in range(start, min(height, start + _TILE)):
+                band[column, row] = codes[top + row, left + column]
+
+
+@njit(nogil=True, cache=False)
+def _collect(codes, first, row, lists, keep, counts, reaching):
+    """One class's part: codes (S,), ordinals from `first` on."""
+    ordinals, kept, filled, floors = lists
+    end, piece, room = uint64(codes.shape[0]), uint64(len(reaching)), uint64(kept.shape[1])
+    for start in range(uint64(0), end, piece):
+        size = min(piece, end - start)
+        if uint64(filled[row]) + size > room:
+            _cut_back(ordinals[row], kept[row], filled, floors, row, keep, counts, reaching)
+        found = _reach(codes[start : start + size], uint32(floors[row]), reaching)
+        n = uint64(filled[row])
+        for at in range(found):
+            place = start + uint64(reaching[at])
+            ordinals[row, n + at] = uint32(first + place)
+            kept[row, n + at] = codes[place]
+        filled[row] = n + found
 
 
 @njit(nogil=True, cache=False)
@@ -61,18 +91,6 @@ def rank(rows, lists, keep, spare):
     counts = np.empty(_CODES, np.uint32)
     for row in range(uint64(rows[0]), uint64(rows[1])):
         filled[row] = _sort(ordinals[row], kept[row], uint64(filled[row]), uint64(keep), spare, counts)
-
-
-@njit(nogil=True, cache=False)
-def turn(codes, turned):
-    """Writes codes (S, C) into turned (C, S'), S' at least S."""
-    height, width = uint64(codes.shape[0]), uint64(codes.shape[1])
-    for top in range(uint64(0), height, _TILE):
-        bottom = min(height, top + _TILE)
-        for left in range(uint64(0), width, _TILE):
-            for column in range(left, min(width, left + _TILE)):
-                for row in range(top, bottom):
-                    turned[column, row] = codes[row, column]
 
 
 @njit(nogil=True, cache=False)
