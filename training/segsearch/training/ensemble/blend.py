@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from segsearch.core.score_matrix import check_same_segments
 from segsearch.core.vocabulary import Vocabulary
-from segsearch.training.ensemble.members import MATRIX, Members, check_same_segments
+from segsearch.training.ensemble.members import MATRIX, Members
 from segsearch.training.ensemble.votes import codes_of, votes_of, weighted_mean
 from segsearch.training.folder import FOLDS
 from segsearch.training.score_matrix import About, ScoreMatrix, VideoScores, write_score_matrix

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from segsearch.core.errors import ConfigError
-from segsearch.training.errors import MatrixRefused
+from segsearch.core.errors import ConfigError, MatrixRefused
+from segsearch.core.score_matrix import ScoreMatrix, check_same_segments
 from segsearch.training.folder import FOLDS, DataFolder
 from segsearch.training.input.survey import RatedSegments, survey_ratings
-from segsearch.training.score_matrix import ScoreMatrix, check_folds
+from segsearch.training.score_matrix import check_folds
 
 MATRIX = "matrix.npz"
 
@@ -89,18 +89,6 @@ class Members:
         """(P,) uint16: a member's codes of the fold's rated pairs."""
         matrix, rated = member.folds[fold], self.rated[fold]
         return np.asarray(matrix.codes[matrix.rows_of(rated.ids)[rated.rows], rated.ordinals])
-
-
-def check_same_segments(first: ScoreMatrix, other: ScoreMatrix) -> None:
-    """Raises MatrixRefused unless both have the same segments in the same rows, classes, and feature space."""
-    for name in ("vocabulary_digest", "feature_space"):
-        found, wanted = getattr(other.about, name), getattr(first.about, name)
-        if found != wanted:
-            raise MatrixRefused(other.path, f"{name} {found}", f"{wanted}, as {first.path} has")
-    if not np.array_equal(other.label_indices, first.label_indices):
-        raise MatrixRefused(other.path, "other classes", f"those of {first.path}")
-    if other.table_digest != first.table_digest:
-        raise MatrixRefused(other.path, "another segment table", f"that of {first.path}")
 
 
 def _check_vocabulary(matrix: ScoreMatrix, data: DataFolder) -> None:

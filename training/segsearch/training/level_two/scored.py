@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from segsearch.core.score_codes import LOGITS
-from segsearch.training.ensemble.members import check_same_segments
+from segsearch.core.score_matrix import check_same_segments
 from segsearch.training.score_matrix import ScoreMatrix
 
 _ROWS = 1 << 14  # looked at together
