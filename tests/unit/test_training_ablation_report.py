@@ -70,8 +70,8 @@ def test_table_two_is_sorted_and_names_what_context_brings(trained, report):
     table = text[text.index("<!-- table-2 -->") : text.index("<!-- /table-2 -->")]
     names = [line.split("|")[1].strip() for line in table.splitlines()[3:]]
     assert (names[0], names[-1]) == ("MixNeXtVLAD", "DBoF")
-    with_context, without = (Result.read(trained / "out", name) for name in ("gru", "gru_alone"))
-    found = cells(table, "GRU")
+    with_context, without = (Result.read(trained / "out", name) for name in ("lstm_moe", "lstm_moe_alone"))
+    found = cells(table, "LSTM, bidirectional, MoE")
     assert found[5] == f"{with_context.mean - without.mean:+.4f} ± 0.0000"
     assert found[7] == "1.0"  # minutes of CPU
 
@@ -90,14 +90,14 @@ def test_the_same_results_give_the_same_report(trained, report):
 
 
 def test_a_row_that_is_not_done_leaves_a_blank_and_is_named(trained):
-    for name in ("gru_alone", "dbof_context", "dbof_context_5"):
+    for name in ("lstm_moe_alone", "dbof_context", "dbof_context_5"):
         (trained / "out" / name / "folds.json").unlink()
     write_report(trained / "out", trained / "results.md", str(trained))
     text = (trained / "results.md").read_text()
-    assert cells(text, "GRU")[3:6] == ["", "", ""]
+    assert cells(text, "LSTM, bidirectional, MoE")[3:6] == ["", "", ""]
     assert cells(text, "+ context")[1:] == ["", "", "", ""]
     assert cells(text, "+ EMA")[1] != ""
-    assert "Not trained yet: `dbof_context`, `dbof_context_5`, `gru_alone`." in text
+    assert "Not trained yet: `dbof_context`, `dbof_context_5`, `lstm_moe_alone`." in text
 
 
 def test_a_row_whose_results_are_damaged_is_named_and_nothing_is_written(trained):

@@ -1,7 +1,7 @@
 """Trains rows as `segsearch train` commands, several at once, one core each; goes on where it was stopped.
 
 A row's folder is the command's `--out`, so a row that was killed goes on in it, and `folds.json` says that it is done.
-Beside it, `seconds.json` adds up the CPU time of all tries.
+Beside it, `seconds.json` adds up the CPU time of all tries, but of those that were killed together with the queue.
 """
 
 import json
