@@ -15,6 +15,7 @@ DOCUMENTS = (
     "ARCHITECTURE.md",
     "docs/training.md",
     "docs/runs.md",
+    "docs/results.md",
     "docs/index.md",
     "docs/scoring.md",
 )
