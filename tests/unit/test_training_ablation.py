@@ -8,7 +8,6 @@ import pytest
 from segsearch.core.errors import DataError
 from segsearch.training.ablation.report import renewed
 from segsearch.training.ablation.rows import (
-    ALONE,
     CONTEXTS,
     DECAYS,
     NO_DIVERGENCE,
@@ -32,7 +31,7 @@ def config_of_row(row):
 
 def test_every_figure_of_the_report_has_a_row():
     swept = [*map(context_row, CONTEXTS), *map(decay_row, (None, *DECAYS)), *map(temperature_row, TEMPERATURES)]
-    wanted = {*TABLE_ONE, *STRUCTURES, *map(alone, ALONE), *swept, NO_DIVERGENCE}
+    wanted = {*TABLE_ONE, *STRUCTURES, *map(alone, STRUCTURES), *swept, NO_DIVERGENCE}
     assert wanted == set(ROWS)
     assert len(ROWS) == len(rows())
 
