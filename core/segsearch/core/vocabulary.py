@@ -97,12 +97,22 @@ class Vocabulary:
 
         Raises UnknownTag with the names nearest to it.
         """
+        meant = self._meant(tag)
+        if meant is None:
+            raise UnknownTag(tag, self.nearest(tag))
+        return meant
+
+    def knows(self, tag: str) -> bool:
+        """Whether `find` would find it."""
+        return self._meant(tag) is not None
+
+    def _meant(self, tag: str) -> ClassOrdinal | None:
         wanted = tag.strip().casefold()
         if wanted in self._by_name:
             return self._by_name[wanted]
-        if wanted.isascii() and wanted.isdecimal() and int(wanted) in self._ordinals:
-            return self._ordinals[int(wanted)]
-        raise UnknownTag(tag, self.nearest(tag))
+        if wanted.isascii() and wanted.isdecimal():
+            return self._ordinals.get(int(wanted))
+        return None
 
     def nearest(self, tag: str, limit: int = 3) -> list[str]:
         """Names that look like `tag`: containing it, sharing its beginning, or a few letters apart."""

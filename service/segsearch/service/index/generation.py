@@ -6,7 +6,7 @@ or knows about HTTP. A generation that was opened stays readable even if its dir
 C classes, P postings, N segments, V videos; n and k are lengths of what was asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,14 +127,24 @@ class Generation:
         text = self.id_bytes.data
         return [str(text[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
 
-    def ordinals_of(self, video_id: str, starts: np.ndarray) -> np.ndarray:
-        """Segment ordinals (n,) int64 of one video's segments, given by start frame (n,); -1 where there is none."""
+    def video_ordinals(self, video_ids: Iterable[str]) -> np.ndarray:
+        """(n,) int64: the video ordinals of those ids that are here."""
+        found = (self._video_ordinals.get(video_id) for video_id in video_ids)
+        return np.array([ordinal for ordinal in found if ordinal is not None], np.int64)
+
+    def segments_of(self, video_id: str) -> np.ndarray:
+        """(S,) int64: segment ordinals of one video, in time order; none where the video is not here."""
         video = self._video_ordinals.get(video_id)
         if video is None:
-            return np.full(len(starts), -1, np.int64)
-        first, stop = np.searchsorted(self.segment_videos, np.array([video, video + 1], self.segment_videos.dtype))
-        rows = first + np.asarray(starts, np.int64) // SEGMENT_FRAMES
-        return np.where((starts >= 0) & (rows < stop), rows, -1)
+            return np.empty(0, np.int64)
+        bounds = np.array([video, video + 1], self.segment_videos.dtype)
+        return np.arange(*np.searchsorted(self.segment_videos, bounds))
+
+    def ordinals_of(self, video_id: str, starts: np.ndarray) -> np.ndarray:
+        """Segment ordinals (n,) int64 of one video's segments, given by start frame (n,); -1 where there is none."""
+        own, rows = self.segments_of(video_id), np.asarray(starts, np.int64) // SEGMENT_FRAMES
+        there = (starts >= 0) & (rows < len(own))
+        return np.where(there, own[np.where(there, rows, 0)] if len(own) else -1, -1)
 
     @cached_property
     def _video_ordinals(self) -> dict[str, int]:

@@ -95,12 +95,15 @@ class Manifest:
     skipped: Skipped = field(default_factory=Skipped)
     files: Mapping[str, FileSum] = field(default_factory=dict)
     blend: Blend | None = None
+    live_sequence: int = 0  # uploads and deletions up to this one are in here
 
     def write(self, directory: Path) -> None:
         """Writes `manifest.json`, sealed with a checksum of its own content."""
         document: dict[str, Any] = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         if self.blend is None:
             del document["blend"]
+        if not self.live_sequence:
+            del document["live_sequence"]
         document["checksum"] = _checksum(document)
         write_atomically(directory / MANIFEST, json.dumps(document, indent=1) + "\n")
 
@@ -157,6 +160,7 @@ def _manifest_of(document: dict[str, Any]) -> Manifest:
         vocabulary_digest=str(document["vocabulary_digest"]),
         skipped=Skipped(**{**document["skipped"], "reasons": tuple(document["skipped"]["reasons"])}),
         blend=_blend_of(document["blend"]) if "blend" in document else None,
+        live_sequence=int(document.get("live_sequence", 0)),
         files={name: FileSum(**sum_) for name, sum_ in document["files"].items()},
     )
 

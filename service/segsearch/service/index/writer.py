@@ -40,6 +40,7 @@ class Origin:
     feature_space: str
     vocabulary: Vocabulary
     blend: Blend | None = None
+    live_sequence: int = 0  # of the last upload or deletion that is in it
 
 
 class GenerationWriter:
@@ -116,6 +117,7 @@ class GenerationWriter:
             limit=self.limit,
             skipped=skipped,
             blend=self.origin.blend,
+            live_sequence=self.origin.live_sequence,
             files={
                 name: FileSum.of(self.directory / name) for name in (*FILES, *([SCORES] if self.keeps_scores else []))
             },
