@@ -235,6 +235,26 @@ class UnknownGeneration(SegsearchError):
         self.directory, self.number, self.there = directory, number, there
 
 
+class UnknownVideo(SegsearchError):
+    """A video that the library does not hold, or no longer."""
+
+    code = "unknown-video"
+
+    def __init__(self, video_id: str):
+        super().__init__(f"no video {video_id[:80]!r} in the library")
+        self.video_id = video_id
+
+
+class NotIndexing(SegsearchError):
+    """An upload or deletion, sent to a server that only searches."""
+
+    code = "not-indexing"
+
+    def __init__(self, directory: Path):
+        super().__init__(f"index {directory}: served without its live store; wanted one to put uploads into")
+        self.directory = directory
+
+
 class IndexBusy(SegsearchError):
     """An index directory that another reindex is writing to."""
 
@@ -243,6 +263,32 @@ class IndexBusy(SegsearchError):
     def __init__(self, directory: Path):
         super().__init__(f"index {directory}: another reindex is running here; wanted to be the only one")
         self.directory = directory
+
+
+class StorageFailed(SegsearchError):
+    """A live store that could not be read or written; nothing of the change is stored."""
+
+    code = "storage-failed"
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"live store {path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class StorageFull(StorageFailed):
+    """A live store without room for a change; nothing of the change is stored, and reading goes on."""
+
+    code = "storage-full"
+
+
+class LiveStoreCorrupt(SegsearchError):
+    """A live store that is damaged, or written by a later release; nothing of the damaged place is served."""
+
+    code = "live-store-corrupt"
+
+    def __init__(self, path: Path, place: str, reason: str):
+        super().__init__(f"live store {path}, {place}: {reason}")
+        self.path, self.place, self.reason = path, place, reason
 
 
 class MissingExtra(SegsearchError):
