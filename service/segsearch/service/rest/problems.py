@@ -45,6 +45,8 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.InputTooLarge: Row(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     errors.UnsupportedContent: Row(HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     errors.UnknownTag: Row(HTTPStatus.NOT_FOUND),
+    errors.UnknownVideo: Row(HTTPStatus.NOT_FOUND),
+    errors.NotIndexing: Row(HTTPStatus.CONFLICT, "This server only searches: nothing can be added or deleted here."),
     errors.NoGeneration: Row(HTTPStatus.SERVICE_UNAVAILABLE, "No generation is published yet; run a reindex first."),
     errors.GenerationCorrupt: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
     errors.VocabularyMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
