@@ -52,6 +52,56 @@ class UnsupportedContent(InvalidInput):
     code = "unsupported-content"
 
 
+class TooSlow(SegsearchError):
+    """A request body that did not arrive within the time that the operator set."""
+
+    code = "too-slow"
+
+    def __init__(self, field: str, limit_s: float):
+        super().__init__(f"{field}: not whole after {limit_s:g} s; wanted all of it by then")
+        self.field, self.limit_s = field, limit_s
+
+
+class Unauthorised(SegsearchError):
+    """A request without a key, or with one that is not known."""
+
+    code = "unauthorised"
+
+    def __init__(self, found: str):
+        super().__init__(f"{found}; wanted `Authorization: Bearer <key>` or `X-API-Key: <key>`")
+
+
+class Forbidden(SegsearchError):
+    """A key that may not do what was asked."""
+
+    code = "forbidden"
+
+    def __init__(self, found: str, wanted: str):
+        super().__init__(f"this key has scope {found}, wanted {wanted}")
+        self.found, self.wanted = found, wanted
+
+
+class RateLimited(SegsearchError):
+    """A key that asks more often than the operator allows."""
+
+    code = "rate-limited"
+
+    def __init__(self, rate_per_s: float, retry_after_s: int):
+        super().__init__(f"more than {rate_per_s:g} requests a second; wanted {retry_after_s} s without one")
+        self.rate_per_s, self.retry_after_s = rate_per_s, retry_after_s
+
+
+class KeyFileRefused(SegsearchError):
+    """A file of API keys that cannot be used: names line and field."""
+
+    code = "key-file-refused"
+
+    def __init__(self, path: Path, line: int | None, found: str, wanted: str):
+        place = str(path) if line is None else f"{path}, line {line}"
+        super().__init__(f"{place}: {found}; wanted {wanted}")
+        self.path, self.line, self.found, self.wanted = path, line, found, wanted
+
+
 class NoFiles(SegsearchError):
     """A pattern that matches no file."""
 
