@@ -305,6 +305,16 @@ class NotIndexing(SegsearchError):
         self.directory = directory
 
 
+class LackingScores(SegsearchError):
+    """Live videos that no model but another one has scored."""
+
+    code = "lacking-scores"
+
+    def __init__(self, directory: Path, count: int, bundle: str):
+        super().__init__(f"index {directory}: {count} live videos without scores of {bundle}; run `segsearch reindex`")
+        self.directory, self.count, self.bundle = directory, count, bundle
+
+
 class IndexBusy(SegsearchError):
     """An index directory that another reindex is writing to."""
 

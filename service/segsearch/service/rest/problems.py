@@ -22,6 +22,7 @@ from segsearch.service.events import log
 from segsearch.service.rest.answers import ProblemPage
 
 MEDIA_TYPE: Final = "application/problem+json"
+DETAIL_LIMIT: Final = 1000  # characters: what a request makes us quote need not come back whole
 
 
 class Row(NamedTuple):
@@ -57,6 +58,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.VocabularyMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
     errors.FeatureSpaceMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
     errors.UnknownGeneration: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.LackingScores: Row(HTTPStatus.CONFLICT, "Live videos were scored by another model only; reindex first."),
     errors.IndexBusy: Row(HTTPStatus.CONFLICT, "Another reindex is running."),
     errors.StorageFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "Nothing was stored; try again later.", True),
     errors.StorageFull: Row(HTTPStatus.INSUFFICIENT_STORAGE, "There is no room: nothing was stored.", True),
@@ -113,7 +115,7 @@ def add_handlers(app: FastAPI) -> None:
 def document(request: Request, status: HTTPStatus, code: str, detail: str, **more: Any) -> Response:
     """A problem document; `more` are its extension members."""
     body = {
-        "type": f"/problems/{code}", "title": status.phrase, "status": status.value, "detail": detail,
+        "type": f"/problems/{code}", "title": status.phrase, "status": status.value, "detail": detail[:DETAIL_LIMIT],
         "instance": request.url.path, **more,
     }  # fmt: skip
     # Escaped to ASCII: a request can make us quote text that UTF-8 has no bytes for.
@@ -129,8 +131,21 @@ def _on_segsearch_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.UnknownTag):
         more["nearest"] = error.nearest
     if isinstance(error, errors.InvalidInput):
-        more["field"] = error.field
-    return document(request, row.status, error.code, row.detail or str(error), **more)
+        more["field"] = error.field[:DETAIL_LIMIT]
+    answer = document(request, row.status, error.code, row.detail or str(error), **more)
+    answer.headers.update(_headers(error))
+    return answer
+
+
+def _headers(error: SegsearchError) -> dict[str, str]:
+    """What an error tells a client's machinery."""
+    if isinstance(error, errors.Unauthorised):
+        return {"WWW-Authenticate": 'Bearer realm="segsearch"'}
+    if isinstance(error, errors.RateLimited):
+        return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, errors.TooSlow):
+        return {"Connection": "close"}  # or the rest of the body, which nobody waits for, would keep it open
+    return {}
 
 
 def _on_validation_error(request: Request, error: Exception) -> Response:
