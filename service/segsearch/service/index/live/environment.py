@@ -1,0 +1,145 @@
+"""LMDB as the live store uses it: opened once, checked first, and with our errors.
+
+Where it stands: `store` opens it, `snapshot` and `operations` work in its transactions. LMDB lets one process write at
+a time and any number read; a reader sees one commit, never parts of the next. A commit is written and fsynced before
+it returns; a process that dies in between leaves the commit before.
+"""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+
+from segsearch.core.errors import LiveStoreCorrupt, SegsearchError, StorageFailed, StorageFull
+from segsearch.core.files import sync_directory
+from segsearch.service.index.live.data_file import Meta, check_structure
+from segsearch.service.index.live.format import DATA_FILE, READER_SLOTS, TABLES
+
+_ENGINE: Final = 0  # LMDB 0.9's file format; the library's default may change, our files don't
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DAMAGED: Final = (
+    lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.IncompatibleError,
+    lmdb.NotFoundError,
+)  # fmt: skip
+
+Transaction = Any  # lmdb's classes are written in C and ship no types that mypy may see
+
+
+class Environment:
+    """An open LMDB environment with the live store's tables. Threads share it; a forked child must open its own."""
+
+    def __init__(self, directory: Path, map_bytes: int, *, readonly: bool):
+        """Raises LiveStoreCorrupt, or StorageFailed where the files cannot be opened."""
+        self.directory, self.path, self.readonly = directory, directory / DATA_FILE, readonly
+        self._process = os.getpid()
+        with self._our_errors():
+            # Another process may have let the file grow further than we would.
+            map_bytes = max(map_bytes, Meta.read(self.path).map_bytes)
+            self._lmdb = lmdb.open(
+                str(directory), map_size=map_bytes, max_dbs=len(TABLES), max_readers=READER_SLOTS, max_spare_txns=4,
+                readonly=readonly, create=False, readahead=False, mode=0o644, lib_version=_ENGINE,
+            )  # fmt: skip
+        try:
+            with self._our_errors():
+                self._open_tables()
+        except BaseException:
+            self._lmdb.close()
+            raise
+
+    def _open_tables(self) -> None:
+        self._lmdb.reader_check()  # frees the slots of processes that died
+        if not self.readonly:
+            with self._lmdb.begin(write=True):  # nobody commits while the trees are walked
+                check_structure(self.path)
+        self.tables = {name: self._lmdb.open_db(name, create=False) for name in TABLES}
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """A transaction that sees the last commit as long as it lives, whoever commits meanwhile."""
+        self._check_process()
+        with self._our_errors(), self._lmdb.begin() as transaction:
+            yield transaction
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """A transaction that is committed and fsynced at the end of the block, or leaves nothing.
+
+        Waits for other processes' turns to end. Raises StorageFull or StorageFailed.
+        """
+        self._check_process()
+        with self._our_errors():
+            with self._lmdb.begin(write=True) as transaction:
+                yield transaction
+            self._fill_up()
+
+    def close(self) -> None:
+        if os.getpid() == self._process:
+            self._lmdb.close()
+
+    def _fill_up(self) -> None:
+        """Makes the file as long as its meta page says: a page that was freed before it was ever written may be its
+        last, and `data_file` takes a short file for a damaged one.
+        """
+        wanted = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
+        missing = wanted - self.path.stat().st_size
+        if missing > 0:
+            with suppress(OSError), self.path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), wanted - missing, missing)  # never shortens, whoever writes meanwhile
+                os.fdatasync(file.fileno())
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(f"live store {self.directory} was opened before a fork; open it again in the child")
+
+    @contextmanager
+    def _our_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (lmdb.Error, OSError) as error:
+            raise _translated(self.path, error) from error
+
+
+def create_environment(
+    directory: Path, map_bytes: int, fill: Mapping[bytes, Mapping[bytes, bytes | bytearray]]
+) -> None:
+    """Makes a new store appear at once and whole, its tables filled with `fill`; does nothing where there is one.
+
+    Written beside its place and linked into it: a crash leaves nothing that could be taken for a store, and of two
+    processes that create it at one time one wins.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if (directory / DATA_FILE).exists():
+            return
+        with tempfile.TemporaryDirectory(prefix=".creating-", dir=directory) as beside:
+            with lmdb.open(beside, map_size=map_bytes, max_dbs=len(TABLES), mode=0o644, lib_version=_ENGINE) as new:
+                tables = {name: new.open_db(name) for name in TABLES}
+                with new.begin(write=True) as transaction:
+                    for name, records in fill.items():
+                        for key, value in records.items():
+                            transaction.put(key, value, db=tables[name])
+                new.sync(True)
+            with suppress(FileExistsError):
+                (directory / DATA_FILE).hardlink_to(Path(beside) / DATA_FILE)
+        sync_directory(directory)
+        sync_directory(directory.parent)
+    except (lmdb.Error, OSError) as error:
+        raise _translated(directory / DATA_FILE, error) from error
+
+
+def _translated(path: Path, error: Exception) -> SegsearchError:
+    code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+    if isinstance(error, lmdb.MapFullError):
+        return StorageFull(path, "it has grown to its limit, map_bytes; wanted room for one more change")
+    if code in _NO_ROOM:
+        return StorageFull(path, f"{os.strerror(code)}; wanted room for one more change")
+    if isinstance(error, lmdb.MapResizedError):
+        return StorageFailed(path, "another process lets it grow further than this one; wanted the same map_bytes")
+    if isinstance(error, _DAMAGED):
+        return LiveStoreCorrupt(path, "the trees", str(error))
+    return StorageFailed(path, str(error))

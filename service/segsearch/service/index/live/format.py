@@ -1,0 +1,41 @@
+"""What a live store looks like on disk: an LMDB environment with five tables, and the format version.
+
+Where it stands: `record` encodes the values, `operations` write them, `snapshot` reads them.
+
+Every value is a record: a fixed little-endian header with a checksum, and raw arrays or text behind it.
+
+| table | key | value |
+| --- | --- | --- |
+| meta | `format`, `counters` | version and feature space; last sequence number, last fold, number of commits |
+| sequences | SHA-256 of a video id | the sequence number of the video's last change |
+| changes | sequence, big-endian u64 | id, content digest, or that it was deleted: each video once, by its last change |
+| frames | sequence | (T, F) frames |
+| codes | sequence, then the bundle's digest | (S, C) score codes of one bundle |
+"""
+
+from typing import Final
+
+import numpy as np
+
+FORMAT_VERSION: Final = 1
+
+DATA_FILE: Final = "data.mdb"  # LMDB's own name; `lock.mdb` beside it holds its locks and no data
+
+META: Final = b"meta"
+SEQUENCES: Final = b"sequences"
+CHANGES: Final = b"changes"
+FRAMES: Final = b"frames"
+CODES: Final = b"codes"
+TABLES: Final = (META, SEQUENCES, CHANGES, FRAMES, CODES)
+
+FORMAT_KEY: Final = b"format"
+COUNTERS_KEY: Final = b"counters"
+
+FRAMES_DTYPE: Final = np.dtype("u1")
+CODES_DTYPE: Final = np.dtype("<u2")
+
+MAP_BYTES: Final = 64 << 30  # the file grows up to here; reserves address space, neither memory nor disk
+READER_SLOTS: Final = 1_024  # read transactions at one time, over all processes
+BUNDLE_BYTES_CAP: Final = 400  # LMDB's keys end at 511 bytes
+BATCH_BYTES: Final = 32 << 20  # of uploads that are committed together
+BATCH_CHANGES: Final = 256

@@ -1,0 +1,104 @@
+"""How one value of the live store is encoded: a header of 32 bytes with a checksum, and the payload behind it.
+
+Where it stands: `operations` seal records, `snapshot` opens them; nothing here knows about LMDB. The checksum covers
+header, key and payload, so that a record under a wrong key is as damaged as one with a flipped bit. Nothing is
+unpickled: a payload is raw bytes whose shape the header tells.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from xxhash import xxh3_64_intdigest
+
+_MAGIC: Final = b"SgLR"
+# magic, kind, three zeros, rows, columns, sequence; then the checksum of all that, the key and the payload
+_FACTS: Final = struct.Struct("<4sB3xIIQ")
+_CHECKSUM: Final = struct.Struct("<Q")
+HEADER_BYTES: Final = _FACTS.size + _CHECKSUM.size
+
+
+class Kind(IntEnum):
+    """What a record is of."""
+
+    FORMAT = 1
+    COUNTERS = 2
+    SEQUENCE = 3
+    PUT = 4
+    DELETED = 5
+    FRAMES = 6
+    CODES = 7
+
+
+class RecordDamaged(Exception):
+    """A record that is not what was written; says what differs. `snapshot` adds the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record that waits for its sequence number. What takes long, copying and hashing, is done."""
+
+    kind: Kind
+    rows: int
+    columns: int
+    value: bytearray  # header, still empty, and payload
+    payload_sum: int
+
+    @classmethod
+    def of(cls, kind: Kind, payload: bytes, rows: int = 0, columns: int = 0) -> "Draft":
+        value = bytearray(HEADER_BYTES) + payload
+        return cls(kind, rows, columns, value, xxh3_64_intdigest(payload))
+
+    @classmethod
+    def of_array(cls, kind: Kind, array: np.ndarray, dtype: np.dtype) -> "Draft":
+        """array: two axes."""
+        rows, columns = array.shape
+        value = bytearray(HEADER_BYTES + array.size * dtype.itemsize)
+        np.frombuffer(value, dtype, array.size, HEADER_BYTES).reshape(rows, columns)[...] = array
+        return cls(kind, rows, columns, value, xxh3_64_intdigest(memoryview(value)[HEADER_BYTES:]))
+
+    def sealed(self, key: bytes, sequence: int) -> bytearray:
+        """The value to store under `key`."""
+        _FACTS.pack_into(self.value, 0, _MAGIC, self.kind, self.rows, self.columns, sequence)
+        _CHECKSUM.pack_into(self.value, _FACTS.size, _sum(bytes(self.value[: _FACTS.size]), key, self.payload_sum))
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record whose checksum held."""
+
+    kind: Kind
+    rows: int
+    columns: int
+    sequence: int
+    payload: memoryview
+
+    @classmethod
+    def opened(cls, value: bytes, key: bytes, *kinds: Kind) -> "Record":
+        """Checks a value that was found under `key` and may be one of `kinds`; raises RecordDamaged."""
+        if len(value) < HEADER_BYTES:
+            raise RecordDamaged(f"{len(value)} bytes, wanted at least {HEADER_BYTES}")
+        payload = memoryview(value)[HEADER_BYTES:]
+        (wanted,) = _CHECKSUM.unpack_from(value, _FACTS.size)
+        found = _sum(value[: _FACTS.size], key, xxh3_64_intdigest(payload))
+        if found != wanted:
+            raise RecordDamaged(f"xxh3 {found:016x}, wanted {wanted:016x}")
+        magic, kind, rows, columns, sequence = _FACTS.unpack_from(value)
+        if magic != _MAGIC or kind not in kinds:
+            raise RecordDamaged(f"a record of kind {kind}, wanted {' or '.join(wish.name.lower() for wish in kinds)}")
+        return cls(Kind(kind), rows, columns, sequence, payload)
+
+    def array(self, dtype: np.dtype) -> np.ndarray:
+        """(rows, columns), read-only; raises RecordDamaged where the payload has another length."""
+        wanted = self.rows * self.columns * dtype.itemsize
+        if len(self.payload) != wanted:
+            raise RecordDamaged(f"{len(self.payload)} bytes of {self.rows} x {self.columns}, wanted {wanted}")
+        return np.frombuffer(self.payload, dtype).reshape(self.rows, self.columns)
+
+
+def _sum(facts: bytes, key: bytes, payload_sum: int) -> int:
+    # The seed chains the payload in: its sum is known before the header's facts are.
+    return xxh3_64_intdigest(facts + key, seed=payload_sum)

@@ -1,0 +1,219 @@
+"""What a live store holds at one commit, read and checked record by record.
+
+Where it stands: `store` makes one for each read, `operations` look through one before they write. Every record's
+checksum is proved before a byte of it is used; a damaged one raises LiveStoreCorrupt and is never served.
+
+T frames, F codes a frame, S segments, C classes.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from segsearch.core.errors import LiveStoreCorrupt
+from segsearch.core.segments import segment_count
+from segsearch.service.index.live.environment import Environment, Transaction
+from segsearch.service.index.live.format import (
+    CHANGES,
+    CODES,
+    CODES_DTYPE,
+    COUNTERS_KEY,
+    FORMAT_KEY,
+    FRAMES,
+    FRAMES_DTYPE,
+    META,
+    SEQUENCES,
+)
+from segsearch.service.index.live.record import Kind, Record, RecordDamaged
+
+DIGEST_BYTES: Final = 32
+_KEY: Final = struct.Struct(">Q")  # big-endian: LMDB sorts keys as bytes
+COUNTERS: Final = struct.Struct("<QQ")  # folded, revision
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """How far a store has come."""
+
+    sequence: int  # of the last change, ever
+    folded: int  # changes up to here were taken into a generation and dropped here
+    revision: int  # commits, ever: grows with whatever is written
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The last change of one video."""
+
+    sequence: int
+    video_id: str
+    digest: bytes  # of the frames; empty where the video was deleted
+    deleted: bool
+    frame_count: int  # T; 0 where deleted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveVideo:
+    """One video that was uploaded and not deleted since."""
+
+    video_id: str
+    sequence: int
+    digest: str  # SHA-256 of the frames, hex
+    frames: np.ndarray  # (T, F) u8, read-only
+    codes: dict[str, np.ndarray]  # bundle digest -> (S, C) u16, read-only
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """One video's last change, as one bundle's scores know it."""
+
+    sequence: int
+    video_id: str
+    codes: np.ndarray | None  # (S, C) u16; None: deleted, or not scored by this bundle
+    deleted: bool
+
+
+def sequence_key(sequence: int) -> bytes:
+    return _KEY.pack(sequence)
+
+
+def video_key(video_id: str) -> bytes:
+    """A digest, as an id may be longer than LMDB's keys."""
+    return hashlib.sha256(video_id.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """One transaction's look at the store."""
+
+    environment: Environment
+    transaction: Transaction
+
+    def counters(self) -> Counters:
+        record = self._record(META, COUNTERS_KEY, Kind.COUNTERS)
+        if record is None or len(record.payload) != COUNTERS.size:
+            raise self.damaged(META, COUNTERS_KEY, "it is missing or has another length")
+        return Counters(record.sequence, *COUNTERS.unpack(record.payload))
+
+    def format(self) -> tuple[int, str]:
+        """Format version and feature space."""
+        record = self._record(META, FORMAT_KEY, Kind.FORMAT)
+        if record is None:
+            raise self.damaged(META, FORMAT_KEY, "it is missing")
+        return record.rows, str(record.payload, "utf-8")
+
+    def entry_of(self, video_id: str) -> Entry | None:
+        """A video's last change, a deletion too; None where there is none since the last fold."""
+        record = self._record(SEQUENCES, video_key(video_id), Kind.SEQUENCE)
+        if record is None:
+            return None
+        entry = self.entry(record.sequence)
+        if entry is None or entry.video_id != video_id:
+            raise self.damaged(SEQUENCES, video_key(video_id), f"it names change {record.sequence}, which is not there")
+        return entry
+
+    def entry(self, sequence: int) -> Entry | None:
+        record = self._record(CHANGES, sequence_key(sequence), Kind.PUT, Kind.DELETED)
+        return None if record is None else _entry(record)
+
+    def entries(self, after: int) -> Iterator[Entry]:
+        """Last changes behind `after`, in order of sequence."""
+        with self.transaction.cursor(self.environment.tables[CHANGES]) as cursor:
+            if cursor.set_range(sequence_key(after + 1)):
+                for key, value in cursor:
+                    entry = _entry(self._opened(CHANGES, key, value, Kind.PUT, Kind.DELETED))
+                    if sequence_key(entry.sequence) != key:
+                        raise self.damaged(CHANGES, key, f"it holds change {entry.sequence}")
+                    yield entry
+
+    def frames(self, sequence: int) -> np.ndarray:
+        """(T, F) u8 of a live video."""
+        key = sequence_key(sequence)
+        record = self._record(FRAMES, key, Kind.FRAMES)
+        if record is None:
+            raise self.damaged(FRAMES, key, "it is missing")
+        return self._array(FRAMES, key, record, FRAMES_DTYPE)
+
+    def codes(self, entry: Entry, bundle: str) -> np.ndarray | None:
+        """(S, C) u16 of a live video; None where this bundle did not score it."""
+        key = sequence_key(entry.sequence) + bundle.encode()
+        record = self._record(CODES, key, Kind.CODES)
+        if record is None:
+            self.all_codes(entry)  # a key that was damaged looks like none
+            return None
+        return self._codes(key, record, entry)
+
+    def all_codes(self, entry: Entry) -> dict[str, np.ndarray]:
+        """Every bundle's (S, C) u16 of a live video."""
+        prefix, found = sequence_key(entry.sequence), {}
+        with self.transaction.cursor(self.environment.tables[CODES]) as cursor:
+            if cursor.set_range(prefix):
+                for key, value in cursor:
+                    if key[: len(prefix)] != prefix:
+                        break
+                    record = self._opened(CODES, key, value, Kind.CODES)
+                    found[key[len(prefix) :].decode()] = self._codes(key, record, entry)
+        return found
+
+    def has_codes(self, sequence: int, bundle: str) -> bool:
+        """Whether this bundle scored the video of this change; the scores are not looked at."""
+        key = sequence_key(sequence) + bundle.encode()
+        return self.transaction.get(key, db=self.environment.tables[CODES]) is not None
+
+    def video(self, entry: Entry) -> LiveVideo:
+        frames, codes = self.frames(entry.sequence), self.all_codes(entry)
+        return LiveVideo(entry.video_id, entry.sequence, entry.digest.hex(), frames, codes)
+
+    def change(self, entry: Entry, bundle: str) -> Change:
+        codes = None if entry.deleted else self.codes(entry, bundle)
+        return Change(entry.sequence, entry.video_id, codes, entry.deleted)
+
+    def prove(self) -> None:
+        """Reads everything; raises LiveStoreCorrupt at the first fault."""
+        self.counters()
+        count = 0
+        for entry in self.entries(0):
+            count += 1
+            if self.entry_of(entry.video_id) != entry:
+                raise self.damaged(CHANGES, sequence_key(entry.sequence), f"video {entry.video_id!r} leads elsewhere")
+            if not entry.deleted:
+                self.video(entry)
+        found = self.transaction.stat(self.environment.tables[SEQUENCES])["entries"]
+        if found != count:
+            raise LiveStoreCorrupt(self.environment.path, "table sequences", f"{found} videos, wanted {count}")
+
+    def damaged(self, table: bytes, key: bytes, reason: str) -> LiveStoreCorrupt:
+        name = key.decode() if table == META else key.hex()
+        return LiveStoreCorrupt(self.environment.path, f"table {table.decode()}, record {name}", reason)
+
+    def _codes(self, key: bytes, record: Record, entry: Entry) -> np.ndarray:
+        codes = self._array(CODES, key, record, CODES_DTYPE)
+        if len(codes) != segment_count(entry.frame_count):
+            raise self.damaged(CODES, key, f"{len(codes)} segments for {entry.frame_count} frames")
+        return codes
+
+    def _record(self, table: bytes, key: bytes, *kinds: Kind) -> Record | None:
+        value = self.transaction.get(key, db=self.environment.tables[table])
+        return None if value is None else self._opened(table, key, value, *kinds)
+
+    def _opened(self, table: bytes, key: bytes, value: bytes, *kinds: Kind) -> Record:
+        try:
+            return Record.opened(value, key, *kinds)
+        except RecordDamaged as damage:
+            raise self.damaged(table, key, str(damage)) from None
+
+    def _array(self, table: bytes, key: bytes, record: Record, dtype: np.dtype) -> np.ndarray:
+        try:
+            return record.array(dtype)
+        except RecordDamaged as damage:
+            raise self.damaged(table, key, str(damage)) from None
+
+
+def _entry(record: Record) -> Entry:
+    deleted = record.kind is Kind.DELETED
+    digest_bytes = 0 if deleted else DIGEST_BYTES
+    video_id = str(record.payload[digest_bytes:], "utf-8")
+    return Entry(record.sequence, video_id, bytes(record.payload[:digest_bytes]), deleted, record.rows)

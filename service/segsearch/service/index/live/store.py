@@ -1,0 +1,218 @@
+"""The live store: uploaded and deleted videos since the last compaction, durable and shared by processes.
+
+Where it stands: uploads and deletions come in here, `delta` follows it for searching, compaction and reindexing read
+it and fold it. The sequence number counts changes, over all processes, and is never used twice.
+
+T frames, F codes a frame, S segments, C classes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from segsearch.core.errors import FeatureSpaceMismatch, InvalidInput, LiveStoreCorrupt
+from segsearch.core.segments import segment_count
+from segsearch.core.videos import VIDEO_ID_LIMIT
+from segsearch.service.index.live.environment import Environment, create_environment
+from segsearch.service.index.live.format import (
+    BATCH_BYTES,
+    BUNDLE_BYTES_CAP,
+    COUNTERS_KEY,
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    MAP_BYTES,
+    META,
+)
+from segsearch.service.index.live.group_commit import GroupCommit
+from segsearch.service.index.live.operations import (
+    AddCodes,
+    Delete,
+    Fold,
+    Put,
+    Stored,
+    codes_draft,
+    content_digest,
+    counters_draft,
+    same_content,
+)
+from segsearch.service.index.live.record import Draft, Kind
+from segsearch.service.index.live.snapshot import Change, Counters, LiveVideo, Snapshot
+
+
+class LiveStore:
+    """Uploaded and deleted videos since the last compaction; what a method wrote is on disk when it returns.
+
+    Threads share one store; a process opens a directory once, and again after a fork.
+    """
+
+    def __init__(self, environment: Environment):
+        self._environment, self._commits = environment, GroupCommit(environment)
+
+    @classmethod
+    def open(cls, directory: Path, space: str, *, map_bytes: int = MAP_BYTES, readonly: bool = False) -> "LiveStore":
+        """Opens the store, or makes an empty one unless `readonly`.
+
+        space: id of the feature space of its frames. map_bytes: how far the file may grow. Raises LiveStoreCorrupt for
+        a damaged store or a later release's, FeatureSpaceMismatch, StorageFull or StorageFailed; then all is as it was.
+        """
+        if not readonly:
+            fill = {FORMAT_KEY: _format_draft(space), COUNTERS_KEY: counters_draft(Counters(0, 0, 0))}
+            create_environment(directory, map_bytes, {META: {key: draft.sealed(key, 0) for key, draft in fill.items()}})
+        store = cls(Environment(directory, map_bytes, readonly=readonly))
+        try:
+            store._check_format(space)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def __enter__(self) -> "LiveStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def put(self, video_id: str, frames: np.ndarray, codes: Mapping[str, np.ndarray]) -> Stored:
+        """Stores or replaces a video. frames: (T, F) u8; codes: bundle digest -> (S, C) u16 score codes.
+
+        The same frames again, with no bundle that is new for them, write nothing. Raises InvalidInput, StorageFull or
+        StorageFailed; then nothing is stored.
+        """
+        _check_video(video_id, frames)
+        for bundle, rows in codes.items():
+            _check_codes(bundle, rows, len(frames))
+        digest = content_digest(frames)
+        with self._snapshot() as snapshot:
+            before = snapshot.entry_of(video_id)
+            if before is not None and same_content(snapshot, before, digest, codes):
+                return Stored(before.sequence, unchanged=True)
+        return self._changed(self._commits.carry_out(Put.of(video_id, digest, frames, codes)))
+
+    def delete(self, video_id: str) -> Stored:
+        """Deletes a video, and leaves a tombstone that hides it in the generation too. Twice is unchanged."""
+        _check_id(video_id)
+        return self._changed(self._commits.carry_out(Delete(video_id)))
+
+    def get(self, video_id: str) -> LiveVideo | None:
+        """A video with its frames and codes; None where there is none, or only a tombstone."""
+        _check_id(video_id)
+        with self._snapshot() as snapshot:
+            entry = snapshot.entry_of(video_id)
+            return None if entry is None or entry.deleted else snapshot.video(entry)
+
+    def videos(self, after: int = 0) -> Iterator[LiveVideo]:
+        """Live videos in order of sequence, behind `after`, as they were when the first was taken.
+
+        While the iterator lives, room that later changes free is not used again.
+        """
+        with self._snapshot() as snapshot:
+            for entry in snapshot.entries(after):
+                if not entry.deleted:
+                    yield snapshot.video(entry)
+
+    def add_codes(self, bundle: str, codes: Mapping[str, tuple[int, np.ndarray]]) -> None:
+        """Adds a bundle's score codes to stored videos, given by id as sequence and (S, C) u16.
+
+        A video that was changed or deleted since, or has this bundle's codes, is left as it is. The sequence number
+        stays; the revision grows.
+        """
+        part: dict[str, tuple[int, Draft]] = {}
+        size_bytes = 0
+        for video_id, (sequence, rows) in codes.items():
+            _check_codes(bundle, rows)
+            part[video_id] = sequence, codes_draft(rows)
+            size_bytes += rows.nbytes
+            if size_bytes > BATCH_BYTES:
+                self._commits.carry_out(AddCodes(bundle, part))
+                part, size_bytes = {}, 0
+        if part:
+            self._commits.carry_out(AddCodes(bundle, part))
+
+    @property
+    def sequence(self) -> int:
+        """Of the last committed change of any process; costs microseconds."""
+        return self.counters().sequence
+
+    def counters(self) -> Counters:
+        """Sequence, last fold and number of commits, at one moment."""
+        with self._snapshot() as snapshot:
+            return snapshot.counters()
+
+    def changes(self, after: int, bundle: str) -> list[Change]:
+        """Each video that changed behind `after`, once, in order of its last change."""
+        return self.follow(after, bundle)[1]
+
+    def follow(self, after: int, bundle: str) -> tuple[Counters, list[Change]]:
+        """The changes behind `after`, and the counters of the same moment."""
+        with self._snapshot() as snapshot:
+            return snapshot.counters(), [snapshot.change(entry, bundle) for entry in snapshot.entries(after)]
+
+    def any_scored(self, sequences: Iterable[int], bundle: str) -> bool:
+        """Whether the video of one of these changes has this bundle's codes."""
+        with self._snapshot() as snapshot:
+            return any(snapshot.has_codes(sequence, bundle) for sequence in sequences)
+
+    def fold(self, through: int) -> None:
+        """Drops every change up to `through`, once a published generation holds them all.
+
+        A video that changed behind it stays. Sequence numbers are not used again.
+        """
+        self._commits.carry_out(Fold(through))
+
+    def verify(self) -> None:
+        """Reads everything and proves every checksum and reference; raises LiveStoreCorrupt at the first fault."""
+        with self._snapshot() as snapshot:
+            snapshot.prove()
+
+    def close(self) -> None:
+        """Answers what was handed in, and closes the files."""
+        self._commits.close()
+        self._environment.close()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Snapshot]:
+        with self._environment.reading() as transaction:
+            yield Snapshot(self._environment, transaction)
+
+    def _check_format(self, space: str) -> None:
+        with self._snapshot() as snapshot:
+            version, found = snapshot.format()
+            if version != FORMAT_VERSION:
+                reason = f"format version {version}; this release reads {FORMAT_VERSION}"
+                raise LiveStoreCorrupt(self._environment.path, "its format", reason)
+            if found != space:
+                raise FeatureSpaceMismatch(f"live store {self._environment.path}", found, space)
+            snapshot.counters()
+
+    @staticmethod
+    def _changed(answer: Stored | None) -> Stored:
+        assert answer is not None
+        return answer
+
+
+def _format_draft(space: str) -> Draft:
+    return Draft.of(Kind.FORMAT, space.encode(), rows=FORMAT_VERSION)
+
+
+def _check_id(video_id: str) -> None:
+    fits = 0 < len(video_id) <= VIDEO_ID_LIMIT and not any("\ud800" <= letter <= "\udfff" for letter in video_id)
+    if not fits:
+        raise InvalidInput("video id", repr(video_id[:80]), f"1 to {VIDEO_ID_LIMIT} characters that UTF-8 can write")
+
+
+def _check_video(video_id: str, frames: np.ndarray) -> None:
+    _check_id(video_id)
+    if frames.ndim != 2 or frames.dtype != np.uint8 or not frames.size:
+        raise InvalidInput("frames", f"{frames.dtype}{frames.shape}", "uint8, frames by codes, at least one of each")
+
+
+def _check_codes(bundle: str, codes: np.ndarray, frame_count: int | None = None) -> None:
+    """frame_count: of the video, where it is known."""
+    if not 0 < len(bundle.encode()) <= BUNDLE_BYTES_CAP:
+        raise InvalidInput("bundle", repr(bundle[:80]), f"1 to {BUNDLE_BYTES_CAP} bytes")
+    segments = None if frame_count is None else segment_count(frame_count)
+    if codes.ndim != 2 or codes.dtype != np.uint16 or not codes.size or segments not in (None, len(codes)):
+        wanted = f"uint16, {segments or 'segments'} by classes"
+        raise InvalidInput(f"codes of {bundle[:12]}", f"{codes.dtype}{codes.shape}", wanted)

@@ -1,0 +1,23 @@
+"""Made-up uploads for tests of the live store: the same seed gives the same frames and codes, in every process."""
+
+import hashlib
+
+import numpy as np
+
+from segsearch.core.segments import segment_count
+
+SPACE = "space-of-the-tests"
+BUNDLE, OTHER = "b" * 64, "c" * 64
+FRAME_CODES, CLASSES = 24, 30
+
+
+def frames_of(seed, frame_count=12):
+    """(T, F) u8."""
+    return np.random.default_rng(seed).integers(0, 256, (frame_count, FRAME_CODES), np.uint8)
+
+
+def codes_of(seed, bundle, frame_count=12, classes=CLASSES):
+    """(S, C) u16."""
+    salt = hashlib.sha256(f"{bundle}{seed}".encode()).digest()[:4]
+    shape = (segment_count(frame_count), classes)
+    return np.random.default_rng(int.from_bytes(salt)).integers(0, 1 << 16, shape, np.uint16)
