@@ -6,26 +6,8 @@ import numpy as np
 import pytest
 
 from segsearch.core.errors import MatrixRefused
-from segsearch.core.score_matrix import About, ScoreMatrix, VideoScores, write_score_matrix
-from segsearch.core.vocabulary import Entry, Vocabulary
-
-VOCABULARY = Vocabulary(Entry(label, f"class {label}") for label in (4, 0, 9))
-ABOUT = About(
-    run="trial", stage="fold1", checkpoint="ab" * 32, fold=1, vocabulary_digest=VOCABULARY.digest,
-    feature_space="youtube8m/audio128/-2..2", context_frames=5, shift=0, shards=("validate01.tfrecord",),
-    trained_on=("validate00.tfrecord", "validate02.tfrecord"),
-)  # fmt: skip
-VIDEOS = [
-    VideoScores("aaaa", np.array([0, 5, 10]), np.arange(9, dtype=np.uint16).reshape(3, 3)),
-    VideoScores("ünü", np.array([0]), np.full((1, 3), 65535, np.uint16)),
-    VideoScores("none", np.empty(0, np.int64), np.empty((0, 3), np.uint16)),
-    VideoScores("cccc", np.array([0, 5]), np.full((2, 3), 7, np.uint16)),
-]
-
-
-@pytest.fixture
-def matrix(tmp_path):
-    return _written(tmp_path / "matrix.npz")
+from segsearch.core.score_matrix import ScoreMatrix
+from tests.made_up_matrix import ABOUT, VIDEOS, written
 
 
 def test_a_matrix_is_read_back_as_it_was_written(matrix):
@@ -51,7 +33,7 @@ def test_numpy_alone_reads_a_matrix_too(matrix):
 
 
 def test_the_same_scores_make_the_same_bytes(matrix, tmp_path):
-    assert _written(tmp_path / "again.npz").path.read_bytes() == matrix.path.read_bytes()
+    assert written(tmp_path / "again.npz").path.read_bytes() == matrix.path.read_bytes()
 
 
 def test_rows_are_found_by_video_and_start(matrix):
@@ -64,20 +46,20 @@ def test_a_segment_that_is_not_there_is_named(matrix):
 
 
 def test_an_empty_matrix_is_one_too(tmp_path):
-    assert _written(tmp_path / "empty.npz", videos=[]).codes.shape == (0, 3)
+    assert written(tmp_path / "empty.npz", videos=[]).codes.shape == (0, 3)
 
 
 def test_a_video_that_comes_twice_leaves_no_file(tmp_path):
     with pytest.raises(MatrixRefused, match="video aaaa a second time"):
-        _written(tmp_path / "twice.npz", videos=[VIDEOS[0], VIDEOS[0]])
+        written(tmp_path / "twice.npz", videos=[VIDEOS[0], VIDEOS[0]])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_tables_are_equal_where_segments_are_and_only_there(matrix, tmp_path):
     other_scores = [video._replace(codes=video.codes // 2) for video in VIDEOS]
-    assert _written(tmp_path / "same.npz", videos=other_scores).table_digest == matrix.table_digest
-    assert _written(tmp_path / "fewer.npz", videos=VIDEOS[:3]).table_digest != matrix.table_digest
-    assert _written(tmp_path / "turned.npz", videos=VIDEOS[::-1]).table_digest != matrix.table_digest
+    assert written(tmp_path / "same.npz", videos=other_scores).table_digest == matrix.table_digest
+    assert written(tmp_path / "fewer.npz", videos=VIDEOS[:3]).table_digest != matrix.table_digest
+    assert written(tmp_path / "turned.npz", videos=VIDEOS[::-1]).table_digest != matrix.table_digest
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "compressed", "other arrays", "newer"])
@@ -109,8 +91,3 @@ def test_a_changed_code_is_found_when_all_is_read(matrix):
 
 def test_an_undamaged_matrix_verifies(matrix):
     matrix.verify()
-
-
-def _written(path, about=ABOUT, videos=VIDEOS) -> ScoreMatrix:
-    write_score_matrix(path, about, VOCABULARY, iter(videos))
-    return ScoreMatrix.open(path)

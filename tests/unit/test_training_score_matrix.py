@@ -5,29 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from segsearch.core.vocabulary import Entry, Vocabulary
-from segsearch.training.errors import MatrixRefused
-from segsearch.training.score_matrix import About, ScoreMatrix, VideoScores, check_folds, write_score_matrix
-
-VOCABULARY = Vocabulary(Entry(label, f"class {label}") for label in (4, 0, 9))
-ABOUT = About(
-    run="trial", stage="fold1", checkpoint="ab" * 32, fold=1, vocabulary_digest=VOCABULARY.digest,
-    feature_space="youtube8m/audio128/-2..2", context_frames=5, shift=0, shards=("validate01.tfrecord",),
-    trained_on=("validate00.tfrecord", "validate02.tfrecord"),
-)  # fmt: skip
-VIDEOS = [
-    VideoScores("aaaa", np.array([0, 5, 10]), np.arange(9, dtype=np.uint16).reshape(3, 3)),
-    VideoScores("ünü", np.array([0]), np.full((1, 3), 65535, np.uint16)),
-    VideoScores("none", np.empty(0, np.int64), np.empty((0, 3), np.uint16)),
-    VideoScores("cccc", np.array([0, 5]), np.full((2, 3), 7, np.uint16)),
-]
+from segsearch.core.errors import MatrixRefused
+from segsearch.training.score_matrix import VideoScores, check_folds
+from tests.made_up_matrix import ABOUT, VIDEOS, written
 
 OTHER_VIDEOS = [VideoScores("dddd", np.array([0]), np.ones((1, 3), np.uint16))]
-
-
-@pytest.fixture
-def matrix(tmp_path):
-    return _written(tmp_path / "matrix.npz")
 
 
 def test_folds_that_share_nothing_go_together(matrix, tmp_path):
@@ -56,9 +38,4 @@ def test_folds_of_another_making_are_refused_by_what_differs(matrix, tmp_path, c
 
 def _other_fold(folder, videos=OTHER_VIDEOS, **changes):
     changes = {"fold": 2, "shards": ("validate02.tfrecord",), "trained_on": ("validate01.tfrecord",), **changes}
-    return _written(folder / "other.npz", dataclasses.replace(ABOUT, **changes), videos)
-
-
-def _written(path, about=ABOUT, videos=VIDEOS) -> ScoreMatrix:
-    write_score_matrix(path, about, VOCABULARY, iter(videos))
-    return ScoreMatrix.open(path)
+    return written(folder / "other.npz", dataclasses.replace(ABOUT, **changes), videos)
