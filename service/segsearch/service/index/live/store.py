@@ -49,6 +49,7 @@ class LiveStore:
 
     def __init__(self, environment: Environment):
         self._environment, self._commits = environment, GroupCommit(environment)
+        self.path = environment.path
 
     @classmethod
     def open(cls, directory: Path, space: str, *, map_bytes: int = MAP_BYTES, readonly: bool = False) -> "LiveStore":

@@ -1,0 +1,200 @@
+"""What a live store says by one bundle's scores, in memory: segments to search, and the videos they hide.
+
+Where it stands: `store` is what it follows, `index.view` lays it over a generation. A delta never changes for the one
+who holds it; the next one shares its arrays as far as they are the same.
+
+C classes, D live segments, S segments of one video.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from threading import Lock
+from typing import Final, overload
+
+import numpy as np
+
+from segsearch.core.errors import LiveStoreCorrupt
+from segsearch.core.segments import SEGMENT_FRAMES
+from segsearch.service.index.live.columns import Columns
+from segsearch.service.index.live.snapshot import Change
+from segsearch.service.index.live.store import LiveStore
+
+_DEAD_SHARE: Final = 1 / 3  # of the columns, before they are written anew without the dead
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """Live segments of one bundle's scores at one sequence number, immutable for its user."""
+
+    sequence: int
+    codes: np.ndarray  # (C, D) u16, class-major; columns in order of their videos' sequence numbers, then start
+    alive: np.ndarray  # (D,) bool: false where the video was replaced or deleted meanwhile
+    videos: np.ndarray  # (D,) u32 live video ordinal of each segment, rising
+    starts: np.ndarray  # (D,) u32 first frame
+    ids: Sequence[str]  # video id by live video ordinal
+    changed: Collection[str]  # video ids that were put or deleted: they hide the generation's own copy
+    folded: int = 0  # the generation below must hold the store's changes up to here
+
+    @classmethod
+    def empty(cls, class_count: int, sequence: int = 0) -> "Delta":
+        """Nothing was uploaded or deleted."""
+        columns = Columns(class_count)
+        alive = np.empty(0, bool)
+        return cls(sequence, columns.codes, alive, columns.videos, columns.starts, (), frozenset(), folded=sequence)
+
+
+class LiveDelta:
+    """Follows a store for one bundle: `current` applies what was committed since. Threads share one.
+
+    A fold drops changes from the store that the generation below may not hold yet; what was followed until then stays
+    here, so that the delta is right over the old generation and over the new one. One that comes later than the fold
+    is right over the new one only: `Delta.folded` tells.
+    """
+
+    def __init__(self, store: LiveStore, bundle: str, after: int = 0, *, class_count: int):
+        """bundle: the digest its codes are stored by. after: the generation below holds the changes up to here."""
+        self._store, self._bundle, self._after, self._class_count = store, bundle, after, class_count
+        self._lock = Lock()
+        self._build = _Build(class_count)
+        self._at = (-1, Delta.empty(class_count, after))  # the store's revision, and the delta of it
+
+    def current(self) -> Delta:
+        """The delta of the last commit, of whatever process. Costs microseconds where nothing was committed.
+
+        Raises LiveStoreCorrupt.
+        """
+        revision, delta = self._at
+        if self._store.counters().revision == revision:
+            return delta
+        with self._lock:
+            self._at = self._followed(*self._at)
+            return self._at[1]
+
+    def _followed(self, revision: int, delta: Delta) -> tuple[int, Delta]:
+        counters, changes = self._store.follow(delta.sequence, self._bundle)
+        if counters.revision == revision:
+            return revision, delta  # another thread was faster
+        folded = delta.folded
+        missed = counters.folded > delta.sequence  # what was not seen here is in the next generation only
+        if missed or self._store.any_scored(self._build.lacking.values(), self._bundle):
+            self._build = _Build(self._class_count)
+            counters, changes = self._store.follow(self._after, self._bundle)
+            folded = max(folded, counters.folded)
+        for change in changes:
+            self._check_classes(change)
+            self._build.apply(change)
+        self._build.drop_dead()
+        return counters.revision, self._build.delta(counters.sequence, folded)
+
+    def _check_classes(self, change: Change) -> None:
+        if change.codes is not None and change.codes.shape[1] != self._class_count:
+            place = f"change {change.sequence}, video {change.video_id!r}"
+            found = f"{change.codes.shape[1]} classes, wanted {self._class_count} as bundle {self._bundle[:12]} has"
+            raise LiveStoreCorrupt(self._store.path, place, found)
+
+
+class _Build:
+    """What deltas are views on: only grows, but for `alive`, which each delta copies."""
+
+    def __init__(self, class_count: int):
+        self.lacking: dict[str, int] = {}  # live videos that the bundle did not score: sequence by id
+        self._columns = Columns(class_count)
+        self._alive = np.empty(0, bool)  # (room,)
+        self._dead_count = 0
+        self._ids: list[str] = []
+        self._own: dict[str, slice] = {}  # a live video's columns
+        self._changed: dict[str, int] = {}  # how many changed before this one
+
+    def apply(self, change: Change) -> None:
+        self._changed.setdefault(change.video_id, len(self._changed))
+        self.lacking.pop(change.video_id, None)
+        before = self._own.pop(change.video_id, None)
+        if before is not None:
+            self._alive[before] = False
+            self._dead_count += before.stop - before.start
+        if change.codes is not None:
+            self._append(change.video_id, change.codes)
+        elif not change.deleted:
+            self.lacking[change.video_id] = change.sequence
+
+    def drop_dead(self) -> None:
+        """Writes the columns anew where too many of them are dead; deltas that were given out keep the old ones."""
+        if self._dead_count <= _DEAD_SHARE * self._columns.count:
+            return
+        alive = self._alive[: self._columns.count]
+        self._ids = [self._ids[video] for video in np.unique(self._columns.videos[alive]).tolist()]
+        self._columns = self._columns.only(alive)
+        bounds = np.searchsorted(self._columns.videos, np.arange(len(self._ids) + 1)).tolist()
+        self._own = {video_id: slice(*bounds[row : row + 2]) for row, video_id in enumerate(self._ids)}
+        self._alive, self._dead_count = np.ones(self._columns.count, bool), 0
+
+    def delta(self, sequence: int, folded: int) -> Delta:
+        columns = self._columns
+        alive = self._alive[: columns.count].copy()
+        ids, changed = _Ids(self._ids, len(self._ids)), _Changed(self._changed, len(self._changed))
+        return Delta(sequence, columns.codes, alive, columns.videos, columns.starts, ids, changed, folded)
+
+    def _append(self, video_id: str, codes: np.ndarray) -> None:
+        added = self._own[video_id] = self._columns.append(len(self._ids), codes)
+        self._ids.append(video_id)
+        if added.stop > len(self._alive):
+            grown = np.empty(max(added.stop, 2 * len(self._alive)), bool)
+            grown[: added.start] = self._alive[: added.start]
+            self._alive = grown
+        self._alive[added] = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ids(Sequence[str]):
+    """The first `length` of a list that only grows."""
+
+    everything: list[str]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        # `range` knows what an index or slice means in so many.
+        places = range(self.length)[place]
+        return self.everything[places] if isinstance(places, int) else [self.everything[at] for at in places]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Changed(Collection[str]):
+    """The first `length` keys of a dict that only grows and counts its keys."""
+
+    everything: dict[str, int]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __contains__(self, video_id: object) -> bool:
+        return isinstance(video_id, str) and self.everything.get(video_id, self.length) < self.length
+
+    def __iter__(self) -> Iterator[str]:
+        # A copy of the keys, made in one step: another thread may be adding to the dict.
+        return islice(list(self.everything), self.length)
+
+
+def plain_delta(changes: Sequence[Change], sequence: int, class_count: int) -> Delta:
+    """The plain twin of following: all from nothing, given a store's changes in order."""
+    live = [(change.video_id, change.codes) for change in changes if change.codes is not None]
+    codes = np.concatenate([np.empty((0, class_count), np.uint16), *(rows for _, rows in live)])
+    starts = [np.arange(len(rows), dtype=np.uint32) * SEGMENT_FRAMES for _, rows in live]
+    videos = np.repeat(np.arange(len(live), dtype=np.uint32), [len(rows) for _, rows in live])
+    return Delta(
+        sequence,
+        np.ascontiguousarray(codes.T),
+        np.ones(len(codes), bool),
+        videos,
+        np.concatenate([np.empty(0, np.uint32), *starts]),
+        [video_id for video_id, _ in live],
+        frozenset(change.video_id for change in changes),
+    )
