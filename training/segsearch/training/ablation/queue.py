@@ -1,22 +1,19 @@
 """Trains rows as `segsearch train` commands, several at once, one core each; goes on where it was stopped.
 
 A row's folder is the command's `--out`, so a row that was killed goes on in it, and `folds.json` says that it is done.
-Beside it, `seconds.json` adds up the CPU time of all tries, but of those that were killed together with the queue.
+Beside it, `seconds.json` adds up the CPU time of all tries.
 """
 
-import json
 import os
-import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from segsearch.core.errors import SegsearchError
-from segsearch.core.files import write_atomically
 from segsearch.core.progress import say
+from segsearch.training.ablation.cpu_time import run_counted
 from segsearch.training.ablation.rows import Row
 
 DONE, SECONDS, LOG = "folds.json", "seconds.json", "train.log"
@@ -76,22 +73,9 @@ class Queue:
         command += ["--stage1", str(self.out / row.start)] if row.start else []
         command += [part for change in row.changes for part in ("--set", change)]
         with (folder / LOG).open("a") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **ONE_CORE})
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        _add_seconds(folder / SECONDS, usage.ru_utime + usage.ru_stime)
-        return process.returncode
+            return run_counted(command, folder / SECONDS, log, {**os.environ, **ONE_CORE})
 
 
 def is_done(out: Path, name: str) -> bool:
     """Whether a row has its results."""
     return (out / name / DONE).exists()
-
-
-_adding = threading.Lock()
-
-
-def _add_seconds(path: Path, seconds: float) -> None:
-    with _adding:
-        before = json.loads(path.read_text())["cpu_seconds"] if path.exists() else 0.0
-        write_atomically(path, json.dumps({"cpu_seconds": before + seconds}) + "\n")
