@@ -5,7 +5,7 @@ import pytest
 from segsearch.core.records import count_records
 from segsearch.core.segments import segment_count
 from segsearch.core.videos import Skips
-from segsearch.service.jobs.library_shards import LibraryShards
+from segsearch.service.jobs.library_shards import LibraryShards, Reading
 from tests.library_fixtures import make_videos, write_shards
 from tests.tiny_model import SPEC
 
@@ -29,10 +29,11 @@ def test_an_empty_file_has_no_records(tmp_path):
 @pytest.mark.parametrize("seed", range(5))
 def test_no_library_has_more_segments_than_its_bound(tmp_path, seed):
     videos = make_videos(9, seed=seed)
-    shards = LibraryShards(write_shards(tmp_path, videos), SPEC, frame_limit=100)
+    shards = LibraryShards(write_shards(tmp_path, videos), Reading(SPEC, frame_limit=100))
     assert sum(segment_count(len(video.frames)) for video in videos) <= shards.segment_bound()
 
 
-def test_every_video_comes_once_in_file_order(shards, videos):
-    found = LibraryShards(shards, SPEC, 100, Skips()).videos()
-    assert [video.id for video in found] == [video.id for video in videos]
+def test_every_video_comes_with_its_record_number(shards, videos):
+    reading = Reading(SPEC, 100, skip_bad=True)
+    found = [(record, video.id) for shard in shards for record, video in reading.videos(shard, Skips())]
+    assert found == [(place % 15, video.id) for place, video in enumerate(videos)]

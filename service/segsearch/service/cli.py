@@ -109,7 +109,7 @@ def reindex(
     data: Annotated[list[str], typer.Option(help="Glob of TFRecord shards; may be given more than once.")],
     index: IndexOption,
     cache: CacheOption,
-    keep: Annotated[int, typer.Option(help=KEEP_HELP)] = 100_000,
+    keep: Annotated[int, typer.Option(help=KEEP_HELP)] = 105_000,
     on_error: Annotated[OnError, typer.Option(help="What to do at a record that cannot be read.")] = OnError.stop,
     features: Annotated[
         str, typer.Option(help="Streams where records name them otherwise, as audio=audio_embedding:128.")
@@ -123,7 +123,7 @@ def reindex(
     scores: ScoresOption = False,
     keep_generations: KeepGenerationsOption = 3,
 ) -> None:
-    """Score every segment of a library and publish a new index generation."""
+    """Score every segment of a library and publish a new index generation; goes on where a killed one stopped."""
     from dataclasses import asdict, replace
 
     from segsearch.core.bundle import Bundle
@@ -152,7 +152,7 @@ def reindex(
     emit(
         generation=manifest.number, videos=manifest.video_count, segments=manifest.segment_count,
         classes=manifest.class_count, skipped=manifest.skipped.count, broken_files=manifest.skipped.broken_files,
-        unread_bytes=manifest.skipped.unread_bytes, seconds=round(done.seconds, 3),
+        unread_bytes=manifest.skipped.unread_bytes, resumed_shards=done.resumed, seconds=round(done.seconds, 3),
         segments_per_s=round(done.segments_per_s, 1), provider=running, tuning=tuning, index=str(index),
     )  # fmt: skip
 

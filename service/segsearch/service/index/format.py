@@ -39,7 +39,8 @@ SCORES: Final = "scores.npy"  # (N, C) score codes of everything, kept or not; t
 SCORES_DTYPE: Final = np.dtype("<u2")
 
 SEGMENT_CAP: Final = 1 << 32  # ordinals are u32
-POSTINGS_CAP: Final = 100_000  # a posting list's usual length, and the most one search may ask for
+POSTINGS_CAP: Final = 100_000  # the most one search may ask for
+POSTINGS_KEPT: Final = 105_000  # a posting list's usual length: what lies behind the cap moves up for deleted segments
 KEEP_CAP: Final = 1_000_000  # the longest list a reindex keeps
 GENERATIONS_KEPT: Final = 3  # the current one, and two to go back to
 GENERATIONS_CAP: Final = 1_000

@@ -1,32 +1,50 @@
 """Reindex: every segment of a library scored, the best of every class kept, a new generation published.
 
-Shards -> videos -> micro-batches -> score codes -> selection -> generation -> CURRENT, in one stream: memory holds the
-kept postings, a few micro-batches and the video ids, however many segments pass. A reindex that fails leaves the index
-as it was.
+Shards -> finished pieces, one a shard, by an engine -> selection, in the library's order -> generation -> CURRENT. A
+reindex that was killed goes on from its finished pieces, and publishes what it would have published undisturbed. One
+that fails leaves the index as it was. Memory holds the kept postings, a few micro-batches and the video ids.
 """
 
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
-
+from segsearch.core.bundle import Precision
 from segsearch.core.errors import ConfigError, DataError, FeatureSpaceMismatch
 from segsearch.core.features import FeatureSpec
-from segsearch.core.progress import Advance, progress, say
-from segsearch.core.segments import segment_starts
+from segsearch.core.progress import progress, say
 from segsearch.core.videos import Skips
 from segsearch.service.index.format import GENERATIONS_CAP, GENERATIONS_KEPT, KEEP_CAP
-from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.kernel_selection import SelectionChoice, Selector, selection_for
+from segsearch.service.index.index_directory import Building, IndexDirectory
+from segsearch.service.index.kernel_selection import SelectionChoice, selection_for
 from segsearch.service.index.manifest import BundleName, Manifest, Skipped
 from segsearch.service.index.writer import GenerationWriter, Origin
-from segsearch.service.jobs.library_shards import LibraryShards
+from segsearch.service.jobs.assembly import Assembly
+from segsearch.service.jobs.engines import Engine, InProcess
+from segsearch.service.jobs.library_shards import LibraryShards, Reading
+from segsearch.service.jobs.shard_progress import ShardProgress
+from segsearch.service.jobs.shard_scores import ShardScores
+from segsearch.service.jobs.shard_scoring import ShardTask
+from segsearch.service.jobs.work_folder import WorkFolder
 from segsearch.service.scoring.scorer import Scorer
+from segsearch.service.scoring.tuning import Tuning
 from segsearch.service.settings import FRAME_LIMIT, FRAME_LIMIT_CAP
 
 REASONS_KEPT = 20
+
+
+class TunedScorer(Scorer, Protocol):
+    """A scorer that says what else decides its scores to the last bit."""
+
+    @property
+    def precision(self) -> Precision:
+        """Which of the bundle's models runs."""
+
+    @property
+    def tuning(self) -> Tuning:
+        """How it runs: which segments share a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +53,7 @@ class Reindexed:
 
     manifest: Manifest
     seconds: float
+    resumed: int = 0  # shards that an earlier run had finished
 
     @property
     def segments_per_s(self) -> float:
@@ -42,7 +61,7 @@ class Reindexed:
 
 
 def reindex(
-    scorer: Scorer,
+    scorer: TunedScorer,
     files: list[Path],
     index: IndexDirectory,
     *,
@@ -53,6 +72,7 @@ def reindex(
     selection: SelectionChoice = "auto",
     scores: bool = False,
     keep_generations: int = GENERATIONS_KEPT,
+    engine: Engine | None = None,
 ) -> Reindexed:
     """Scores all videos of `files` and publishes the generation.
 
@@ -60,22 +80,29 @@ def reindex(
     did. frame_limit: a longer video is a bad record. skip_bad: pass over bad records, counted and reported, instead of
     stopping at the first one. selection: what keeps the best, compiled loops or numpy; the lists are the same.
     scores: keep every segment's score codes too. keep_generations: older ones are removed, but none that is in use.
+    engine: what scores the shards, `scorer` in this process unless told.
 
-    Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, and whatever the scorer raises.
+    Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, OSError, and whatever the engine raises. What was
+    finished by then stays in the index directory, for the next reindex to go on with.
     """
     started = time.monotonic()
     check_limits(keep, frame_limit, keep_generations)
-    shards = LibraryShards(files, _spec(scorer, spec), frame_limit, Skips() if skip_bad else None)
+    shards = LibraryShards(files, Reading(_spec(scorer, spec), frame_limit, skip_bad))
     shards.check_feature_space()
     with index.building() as building:
-        with GenerationWriter(building.directory, _origin(scorer), keep, scores=scores) as writer:
-            best = selection_for(len(scorer.bundle.vocabulary), keep, shards.segment_bound(), selection)
-            _select(scorer, shards, writer, best)
-            for ordinals, codes in best.ranked():
-                writer.add_postings(ordinals, codes)
-            manifest = writer.seal(building.number, _skipped(shards))
-        index.publish(building, keep_generations)
-    return Reindexed(manifest, time.monotonic() - started)
+        work = WorkFolder.of(index.root, _manner(scorer), shards.reading)
+        try:
+            work.open()
+            with GenerationWriter(building.directory, _origin(scorer), keep, scores=scores) as writer:
+                best = selection_for(len(scorer.bundle.vocabulary), keep, shards.segment_bound(), selection)
+                assembly = Assembly(writer, best)
+                resumed = _assemble(shards, engine or InProcess(scorer), work, assembly)
+                manifest = _sealed(building, assembly, shards)
+            index.publish(building, keep_generations)
+            work.remove_all()
+        finally:
+            work.leave()
+    return Reindexed(manifest, time.monotonic() - started, resumed)
 
 
 def check_limits(keep: int, frame_limit: int, keep_generations: int = GENERATIONS_KEPT) -> None:
@@ -85,38 +112,38 @@ def check_limits(keep: int, frame_limit: int, keep_generations: int = GENERATION
     ConfigError.check_range("keep_generations", keep_generations, 1, GENERATIONS_CAP)
 
 
-def _select(scorer: Scorer, shards: LibraryShards, writer: GenerationWriter, best: Selector) -> None:
-    """One pass over the library: segments to the writer, their codes to the selection."""
-    with progress("reindex", shards.record_count, "videos") as advance:
-        for block in scorer.codes(_frames(shards, writer, advance), by_class=True):
-            best.add_by_class(block)
-            if writer.keeps_scores:
-                writer.add_scores(block.T)
+def _assemble(shards: LibraryShards, engine: Engine, work: WorkFolder, assembly: Assembly) -> int:
+    """Every shard's scores into the assembly, as soon as they and those before are there; how many were found so."""
+    pieces = [work.piece_of(file) for file in shards.files]
+    found = {number for number, piece in enumerate(pieces) if work.finished(piece, shards.reading)}
+    tasks = [
+        ShardTask(number, file, piece, shards.reading)
+        for number, (file, piece) in enumerate(zip(shards.files, pieces, strict=True))
+        if number not in found
+    ]
+    if found:
+        say(f"going on: {len(found)} of {len(pieces)} shards were finished before")
+    total = sum(shards.record_counts[task.number] for task in tasks)
+    with progress("reindex", total, "videos") as advance, closing(engine.run(tasks)) as steps:
+        told = ShardProgress(advance, len(pieces), set(found))
+        for number, (file, piece) in enumerate(zip(shards.files, pieces, strict=True)):
+            told.wait_for(number, steps)
+            assembly.add_shard(file, ShardScores.open(piece))
+    return len(found)
+
+
+def _sealed(building: Building, assembly: Assembly, shards: LibraryShards) -> Manifest:
+    """The generation's lists and its manifest; raises DataError where there is no video."""
+    writer, skips = assembly.writer, assembly.skips
     if not writer.video_count:
-        reason = shards.skips.summary() if shards.skips else "no record"
+        reason = skips.summary() if skips else "no record"
         raise DataError(shards.files[0], None, "videos", f"none that can be used in {len(shards.files)} files "
                         f"({reason})", "at least one")  # fmt: skip
-    if shards.skips:
-        say(f"records: {shards.skips.summary()}")
-
-
-def _frames(shards: LibraryShards, writer: GenerationWriter, advance: Advance) -> Iterator[np.ndarray]:
-    """Frames (T, F) uint8 of every video, its segments noted with the writer as it passes."""
-    started, told = time.monotonic(), 0
-
-    def tell() -> None:
-        nonlocal told
-        skipped = len(shards.skips) if shards.skips is not None else 0
-        rate = writer.segment_count / max(time.monotonic() - started, 1e-9)
-        note = f"{writer.segment_count} segments, {rate:,.0f} segments/s" + (f", {skipped} skipped" if skipped else "")
-        advance(writer.video_count + skipped - told, note)
-        told = writer.video_count + skipped
-
-    for video in shards.videos():
-        writer.add_video(video.id, segment_starts(len(video.frames)))
-        yield video.frames
-        tell()
-    tell()  # of what was skipped behind the last video
+    if skips:
+        say(f"records: {skips.summary()}")
+    for ordinals, codes in assembly.best.ranked():
+        writer.add_postings(ordinals, codes)
+    return writer.seal(building.number, _skipped(skips))
 
 
 def _spec(scorer: Scorer, spec: FeatureSpec | None) -> FeatureSpec:
@@ -132,7 +159,12 @@ def _origin(scorer: Scorer) -> Origin:
     return Origin(name, manifest.features.space, scorer.bundle.vocabulary)
 
 
-def _skipped(shards: LibraryShards) -> Skipped:
-    skips = shards.skips or Skips()
+def _manner(scorer: TunedScorer) -> dict[str, str | int]:
+    """What decides a score, to the last bit, beside the frames."""
+    batch = scorer.tuning.batch
+    return {"bundle": scorer.bundle.digest, "precision": scorer.precision, "provider": scorer.provider, "batch": batch}
+
+
+def _skipped(skips: Skips) -> Skipped:
     reasons = tuple(str(error) for error in skips.errors[:REASONS_KEPT])
     return Skipped(len(skips), reasons, len(skips.broken), skips.unread_bytes)

@@ -1,0 +1,63 @@
+"""From finished pieces to a generation's segments and selection, in the library's order.
+
+Where it stands: `reindex` hands in one piece after the other, as they become finished. Memory holds one block of score
+codes, what the selection keeps, and the video ids.
+
+C classes, S segments.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segsearch.core.errors import BadRecord
+from segsearch.core.segments import segment_count, segment_starts
+from segsearch.core.videos import Skips
+from segsearch.service.index.kernel_selection import Selector
+from segsearch.service.index.writer import GenerationWriter
+from segsearch.service.jobs.shard_scores import ScoredVideo, ShardScores
+
+
+@dataclass(slots=True)
+class Assembly:
+    """Adds pieces to the writer and the selection; notes what was skipped on the way."""
+
+    writer: GenerationWriter
+    best: Selector
+    left_out: Collection[str] = ()  # ids of videos that shards no longer speak for
+    skips: Skips = field(default_factory=Skips)
+    _seen: set[str] = field(default_factory=set)
+
+    def add_shard(self, shard: Path, scores: ShardScores) -> None:
+        """The next shard. An id that comes a second time is an error even where bad records are skipped: which of the
+        two is meant cannot be known. Raises BadRecord, or DataError for a piece that was damaged since."""
+        for video in scores.videos:
+            if video.id in self._seen:
+                raise BadRecord(shard, video.place, "id", f"{video.id!r} a second time", "each video once")
+            self._seen.add(video.id)
+        self.skips.errors.extend(scores.skips.errors)
+        self.add(scores, [video.id not in self.left_out for video in scores.videos])
+
+    def add(self, scores: ShardScores, wanted: list[bool]) -> None:
+        """wanted: which of the piece's videos go in."""
+        for video, is_wanted in zip(scores.videos, wanted, strict=True):
+            if is_wanted:
+                self.writer.add_video(video.id, segment_starts(video.frame_count))
+        rows = None if all(wanted) else _segments_of(scores.videos, wanted)
+        first = 0
+        for block in scores.codes():
+            width = block.shape[1]
+            self._add_codes(block if rows is None else block[:, rows[first : first + width]])
+            first += width
+
+    def _add_codes(self, codes: np.ndarray) -> None:  # (C, S) uint16
+        self.best.add_by_class(codes)
+        if self.writer.keeps_scores:
+            self.writer.add_scores(codes.T)
+
+
+def _segments_of(videos: tuple[ScoredVideo, ...], wanted: list[bool]) -> np.ndarray:
+    """(S,) bool: whether each of the piece's segments is of a wanted video."""
+    return np.repeat(np.array(wanted, bool), [segment_count(video.frame_count) for video in videos])

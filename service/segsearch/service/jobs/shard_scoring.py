@@ -1,0 +1,76 @@
+"""One shard from records to finished scores, wherever that is done: in this process, in another, on another machine.
+
+Where it stands: engines call this. A shard always begins a new micro-batch, so that its scores are the same to the bit
+whoever scores it and whatever was scored before.
+
+T frames, F codes a frame.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from segsearch.core.videos import Skips
+from segsearch.service.jobs.library_shards import Reading
+from segsearch.service.jobs.shard_scores import ScoredVideo, writing_shard_scores
+from segsearch.service.scoring.scorer import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard to score, and where its scores go."""
+
+    number: int  # in the library's order
+    shard: Path
+    piece: Path
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """So much more of a task is done."""
+
+    number: int  # the task's
+    records: int = 0  # read or skipped
+    segments: int = 0
+    skipped: int = 0
+    finished: bool = False  # its scores are on disk
+
+
+class Counted(NamedTuple):
+    """Of a shard, so far."""
+
+    records: int
+    skipped: int
+
+
+def score_shard(scorer: Scorer, task: ShardTask) -> Iterator[Step]:
+    """Scores all videos of a shard into its piece; the last step is the finished one.
+
+    Raises BadRecord or BadShard where bad records are not skipped, OSError, and whatever the scorer raises; then there
+    is no piece.
+    """
+    videos: list[ScoredVideo] = []
+    skips = task.reading.skips()
+
+    def frames() -> Iterator[np.ndarray]:  # (T, F) uint8 of each video
+        for record, video in task.reading.videos(task.shard, skips):
+            videos.append(ScoredVideo(record, video.id, len(video.frames)))
+            yield video.frames
+
+    told = Counted(0, 0)
+
+    def step(segments: int = 0, *, finished: bool = False) -> Step:
+        nonlocal told
+        before, told = told, Counted(len(videos) + len(skips or ()), len(skips or ()))
+        return Step(task.number, told.records - before.records, segments, told.skipped - before.skipped, finished)
+
+    with writing_shard_scores(task.piece, len(scorer.bundle.vocabulary)) as piece:
+        for block in scorer.codes(frames(), by_class=True):
+            piece.add(block)
+            yield step(block.shape[1])
+        piece.finish(videos, skips or Skips())
+    yield step(finished=True)
