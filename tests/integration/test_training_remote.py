@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from segsearch.core.errors import BadRecord, NoFiles
+from segsearch.core.example_pb2 import SequenceExample
 from segsearch.core.records import count_records, read_records, write_records
 from segsearch.training import cli
 from segsearch.training.checkpoint import Checkpoint
@@ -133,6 +134,43 @@ def test_a_mended_shard_holds_every_good_record_in_order(folder, tmp_path):
     _spoil(folder)
     mended = DataFolder.open(folder).without_bad_records(tmp_path / "mended")
     assert list(read_records(mended.train[0])) == whole[:1] + whole[2:]
+
+
+@pytest.mark.parametrize("part", ["train", "rated"])
+def test_a_video_without_labels_is_left_out_where_it_cannot_be_learnt_from(folder, tmp_path, part):
+    shard = folder / {"train": "train00.tfrecord", "rated": "validate00.tfrecord"}[part]
+    whole = list(read_records(shard))
+    bare = SequenceExample.FromString(whole[1])
+    del bare.context.feature["labels"]
+    write_records(shard, [whole[0], bare.SerializeToString(), *whole[2:]])
+    mended = DataFolder.open(folder).without_bad_records(tmp_path / "mended", rated_labelled=True)
+    assert list(read_records(getattr(mended, part)[0])) == whole[:1] + whole[2:]
+    assert [fault.partition(shard.name)[2] for fault in mended.skipped] == [
+        ", record 1, labels: missing; wanted the video's label indices, to train on"
+    ]
+
+
+def test_a_rated_video_needs_no_labels_where_nothing_is_made_of_them(folder, tmp_path):
+    bare = SequenceExample.FromString(next(iter(read_records(folder / "validate00.tfrecord"))))
+    del bare.context.feature["labels"]
+    write_records(folder / "validate00.tfrecord", [bare.SerializeToString()])
+    data = DataFolder.open(folder)
+    assert data.without_bad_records(tmp_path / "mended") == data
+
+
+def test_shards_of_one_name_in_two_folders_are_mended_apart(folder, tmp_path):
+    _spoil(folder)
+    places = {"train": folder / "train00.tfrecord", "rated": folder / "validate00.tfrecord"}
+    for part, shard in places.items():
+        (tmp_path / part).mkdir()
+        shard.rename(tmp_path / part / "0000.tfrecord")
+    found = DataFolder.open(folder, **{part: str(tmp_path / part / "0000.tfrecord") for part in places})
+    mended = found.without_bad_records(tmp_path / "mended")
+    assert len(mended.skipped) == 2
+    for part in places:
+        (shard,), (copy,) = getattr(found, part), getattr(mended, part)
+        good = [payload for payload in read_records(shard) if isinstance(payload, bytes) and b"sound" not in payload]
+        assert list(read_records(copy)) == good
 
 
 def test_a_shard_that_breaks_off_is_used_up_to_there(folder, tmp_path):

@@ -17,6 +17,7 @@ from segsearch.training.cluster import check_cluster
 
 if TYPE_CHECKING:
     from segsearch.training.config import RunConfig
+    from segsearch.training.folder import DataFolder
 
 SKIPPED_TOLD = 20  # bad records named on stdout; `mended/checked.json` names all
 
@@ -90,10 +91,7 @@ def train(
         if number is not None:
             found.fold(number)
     if config.input.on_error == "skip":
-        found = found.without_bad_records(out / "mended")
-        if found.skipped:
-            say(f"{len(found.skipped)} records are skipped; the first: {found.skipped[0]}")
-        emit(event="checked", skipped_records=len(found.skipped), skipped=list(found.skipped[:SKIPPED_TOLD]))
+        found = _without_bad_records(found, config, out)
 
     from segsearch.training.stages import Run
 
@@ -103,6 +101,14 @@ def train(
         trained.stage_two(number)
     if len(folds) > 1:
         trained.summarise()
+
+
+def _without_bad_records(data: "DataFolder", config: "RunConfig", out: Path) -> "DataFolder":
+    usable = data.without_bad_records(out / "mended", config.stage2.labels.need_video_labels)
+    if usable.skipped:
+        say(f"{len(usable.skipped)} records are skipped; the first: {usable.skipped[0]}")
+    emit(event="checked", skipped_records=len(usable.skipped), skipped=list(usable.skipped[:SKIPPED_TOLD]))
+    return usable
 
 
 def _run_config(name: str) -> "RunConfig":

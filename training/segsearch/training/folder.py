@@ -61,18 +61,21 @@ class DataFolder:
         others = files_of(unlabelled or inside(folder, "test*.tfrecord"), cache) if with_unlabelled else ()
         return cls(tuple(train_files), tuple(rated_files), spec, classes, segment_classes, tuple(others))
 
-    def without_bad_records(self, folder: Path) -> "DataFolder":
-        """The same shards without the records that cannot be used, which `skipped` lists; copies go to `folder`."""
+    def without_bad_records(self, folder: Path, rated_labelled: bool = False) -> "DataFolder":
+        """The same shards without the records that cannot be used, which `skipped` lists; copies go to `folder`.
+
+        rated_labelled: whether a rated video without video labels is one of them; a training video always is.
+        """
         mending = Mending(folder)
 
-        def check(segment_vocabulary: Vocabulary | None) -> Check:
-            parts = (self.features, self.vocabulary, segment_vocabulary)
+        def check(segment_vocabulary: Vocabulary | None, labelled: bool) -> Check:
+            parts = (self.features, self.vocabulary, segment_vocabulary, labelled)
             return lambda path, number, payload: checked_video(path, number, payload, *parts)
 
         changes = {
-            "train": mending.mended(self.train, check(None)),
-            "rated": mending.mended(self.rated, check(self.segment_vocabulary)),
-            "unlabelled": mending.mended(self.unlabelled, check(None)),
+            "train": mending.mended("train", self.train, check(None, labelled=True)),
+            "rated": mending.mended("rated", self.rated, check(self.segment_vocabulary, rated_labelled)),
+            "unlabelled": mending.mended("unlabelled", self.unlabelled, check(None, labelled=False)),
         }
         return dataclasses.replace(self, **changes, skipped=tuple(mending.skipped))
 

@@ -37,6 +37,11 @@ class LabelConfig:
         not_negative("negative_weight", self.negative_weight)
         not_negative("class_power", self.class_power)
 
+    @property
+    def need_video_labels(self) -> bool:
+        """Whether a rated video must have labels: without them every unrated class would be a weak negative."""
+        return self.weak_negatives != "none"
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeanTeacherConfig:

@@ -9,6 +9,7 @@ record is read once before training starts.
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from segsearch.core.errors import BadRecord, BadShard, DataError
@@ -30,24 +31,26 @@ class Mending:
         self._known: dict[str, list[str]] = json.loads(path.read_text()) if path.exists() else {}
         self.skipped: list[str] = []  # one line a fault: file, record, field, what was found and wanted
 
-    def mended(self, files: Iterable[Path], check: Check) -> tuple[Path, ...]:
-        """The files, damaged ones replaced by copies of their good records."""
+    def mended(self, part: str, files: Iterable[Path], check: Check) -> tuple[Path, ...]:
+        """The files, damaged ones replaced by copies of their good records. part: of the data, for which `check` is."""
         files = tuple(files)
         with progress("checking shards", len(files), "files") as advance:
             kept = []
             for file in files:
-                kept.append(self._mended(file, check))
+                kept.append(self._mended(part, file, check))
                 advance()
         return tuple(kept)
 
-    def _mended(self, file: Path, check: Check) -> Path:
-        stat, copy = file.stat(), self.folder / file.name
-        key = f"{file.name} {stat.st_size} {stat.st_mtime_ns}"
+    def _mended(self, part: str, file: Path, check: Check) -> Path:
+        # Under its own name, as folds go by name; shards of other folders may have the same.
+        place = f"{part}-{sha256(str(file.parent.resolve()).encode()).hexdigest()[:16]}"
+        stat, copy = file.stat(), self.folder / place / file.name
+        key = f"{place}/{file.name} {stat.st_size} {stat.st_mtime_ns}"
         faults = self._known.get(key)
         if faults is None or (faults and not copy.exists()):
             found = list(_faults(file, check))
             if found:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 write_records(copy, _without(file, found))
             faults = [str(fault) for fault in found]
             self._remember(key, faults)
