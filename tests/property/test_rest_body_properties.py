@@ -2,21 +2,31 @@
 
 import base64
 import contextlib
+import gzip
 import io
+import itertools
 import json
+import struct
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segsearch.core.errors import InvalidInput
+from segsearch.core.records import masked_crc32c
+from segsearch.core.videos import Video, serialise_video
 from segsearch.service.npy_header import read_npy_header
-from segsearch.service.rest.score_body import JSON, NPY, UploadReader
+from segsearch.service.rest.answer_coding import encoded
+from segsearch.service.rest.inflating import INFLATERS
+from segsearch.service.rest.uploads.reader import JSON, NPY, NPZ, PARSERS, PROTOBUF, TFRECORD, UploadReader
+from segsearch.service.rest.uploads.upload import Rules
 from tests.tiny_model import SPEC
 
-READER = UploadReader(SPEC, frame_limit=50)
+READER = UploadReader(Rules(SPEC, frame_limit=50))
+COMPRESS = {"gzip": gzip.compress, "zstd": zstandard.compress}
 some_frames = st.integers(1, 50).flatmap(lambda count: arrays(np.uint8, (count, SPEC.size)))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -31,6 +41,18 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    return out.getvalue()
+
+
+def tfrecord_bytes(payload: bytes) -> bytes:
+    length = struct.pack("<Q", len(payload))
+    head, tail = (struct.pack("<I", masked_crc32c(part)) for part in (length, payload))
+    return length + head + payload + tail
+
+
 @settings(deadline=None, max_examples=50)
 @given(some_frames, st.booleans(), st.booleans())
 def test_every_way_of_sending_frames_gives_the_same_frames(frames, fortran, as_base64):
@@ -38,10 +60,16 @@ def test_every_way_of_sending_frames_gives_the_same_frames(frames, fortran, as_b
     sent = {
         name: base64.b64encode(part.tobytes()).decode() if as_base64 else part.tolist() for name, part in parts.items()
     }
-    from_json = READER.read(JSON, json.dumps({"frames": sent}).encode(), None)
-    from_npy = READER.read(NPY, npy_bytes(np.asfortranarray(frames) if fortran else frames), None)
-    np.testing.assert_array_equal(from_json.frames, frames)
-    np.testing.assert_array_equal(from_npy.frames, frames)
+    record = serialise_video(Video("up", None, frames=frames), SPEC)
+    bodies = {
+        JSON: json.dumps({"frames": sent}).encode(),
+        NPY: npy_bytes(np.asfortranarray(frames) if fortran else frames),
+        NPZ: npz_bytes(parts if fortran else {"frames": frames}),
+        PROTOBUF: record,
+        TFRECORD: tfrecord_bytes(record),
+    }
+    for kind, body in bodies.items():
+        np.testing.assert_array_equal(READER.read(kind, body, None)[1].frames, frames)
 
 
 @settings(deadline=None, max_examples=50)
@@ -52,20 +80,64 @@ def test_any_json_is_an_upload_or_a_named_fault(value):
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.binary(max_size=200), st.sampled_from([JSON, NPY]))
+@given(st.binary(max_size=200), st.sampled_from(list(PARSERS)))
 def test_any_bytes_are_an_upload_or_a_named_fault(body, kind):
     with pytest.raises(InvalidInput):
         READER.read(kind, body, None)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.data())
-def test_a_damaged_npy_file_is_an_upload_or_a_named_fault(data):
-    body = bytearray(npy_bytes(np.zeros((2, SPEC.size), np.uint8)))
+WHOLE = {
+    NPY: npy_bytes(np.zeros((2, SPEC.size), np.uint8)),
+    NPZ: npz_bytes({"frames": np.zeros((2, SPEC.size), np.uint8)}),
+    PROTOBUF: serialise_video(Video("up", None, frames=np.zeros((2, SPEC.size), np.uint8)), SPEC),
+}
+WHOLE[TFRECORD] = tfrecord_bytes(WHOLE[PROTOBUF])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data(), st.sampled_from(list(WHOLE)))
+def test_a_damaged_body_is_an_upload_or_a_named_fault(data, kind):
+    body = bytearray(WHOLE[kind])
     for at in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=4)):
         body[at] = data.draw(st.integers(0, 255))
+    body = body[: data.draw(st.integers(0, len(body)))] if data.draw(st.booleans()) else body
     with contextlib.suppress(InvalidInput):
-        READER.read(NPY, bytes(body), None)
+        READER.read(kind, bytes(body), None)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data(), st.sampled_from(["gzip", "zstd"]), st.binary(max_size=50_000))
+def test_a_compressed_body_inflates_to_what_it_was_however_it_is_cut(data, coding, content):
+    compressed = COMPRESS[coding](content)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(compressed)), max_size=5)))
+    inflater, found = INFLATERS[coding](), b""
+    for start, stop in itertools.pairwise([0, *cuts, len(compressed)]):
+        found += b"".join(inflater.feed(compressed[start:stop]))
+    inflater.finish()
+    assert found == content
+
+
+def inflated(coding: str, body: bytes) -> bytes:
+    inflater = INFLATERS[coding]()
+    content = b"".join(inflater.feed(body))
+    inflater.finish()
+    return content
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data(), st.sampled_from(["gzip", "zstd"]), st.binary(max_size=500))
+def test_compressed_data_that_are_cut_or_go_on_are_a_named_fault(data, coding, content):
+    compressed = COMPRESS[coding](content)
+    bad = data.draw(st.sampled_from([compressed[:-1], compressed + b"x", compressed * 2, compressed[1:], b"x" * 40]))
+    with pytest.raises(InvalidInput):
+        inflated(coding, bad)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(min_size=1024, max_size=5000), st.sampled_from(["gzip", "zstd"]))
+def test_a_compressed_answer_is_the_answer(content, coding):
+    coded, headers = encoded(content, coding)
+    assert inflated(headers["Content-Encoding"], coded) == content
 
 
 @settings(deadline=None, max_examples=50)

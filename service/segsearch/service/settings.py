@@ -10,6 +10,7 @@ from segsearch.core.errors import ConfigError
 FRAME_LIMIT: Final = 36_000  # the longest video that is scored unless told: ten hours
 FRAME_LIMIT_CAP: Final = 10_000_000
 BODY_LIMIT_BYTES: Final = 64 << 20  # holds such a video, in base64 too
+BODY_TIMEOUT_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000  # 0 takes a free one
     body_limit_bytes: int = BODY_LIMIT_BYTES  # of one request
+    body_timeout_s: int = BODY_TIMEOUT_S  # from a request's head to the end of its body
     frame_limit: int = FRAME_LIMIT  # of one video to score
     shutdown_s: int = 30  # how long requests under way may take after SIGTERM
 
@@ -26,6 +28,7 @@ class Settings:
         wishes = {
             "port": (self.port, 0, 65_535),
             "body_limit_bytes": (self.body_limit_bytes, 1, 1 << 32),
+            "body_timeout_s": (self.body_timeout_s, 1, 86_400),
             "frame_limit": (self.frame_limit, 1, FRAME_LIMIT_CAP),
             "shutdown_s": (self.shutdown_s, 0, 3_600),
         }

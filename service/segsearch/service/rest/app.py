@@ -9,8 +9,10 @@ from fastapi.openapi.utils import get_openapi
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.answers import BundleAnswer, Problem, score_texts, tag_texts
 from segsearch.service.rest.problems import add_handlers
+from segsearch.service.rest.request_body import BodyLimits
 from segsearch.service.rest.routes import Edge, router
-from segsearch.service.rest.score_body import UploadReader
+from segsearch.service.rest.uploads.reader import UploadReader
+from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.settings import Settings
 
 DESCRIPTION = "Finds the moment: ranks the 5-second segments of a video library by tag."
@@ -26,10 +28,10 @@ def build(library: SegmentLibrary, settings: Settings) -> FastAPI:
     manifest = bundle.manifest
     app.state.edge = Edge(
         library=library,
-        reader=UploadReader(manifest.features, settings.frame_limit),
+        reader=UploadReader(Rules(manifest.features, settings.frame_limit)),
         bundle=BundleAnswer(name=manifest.name, version=manifest.version, digest=bundle.digest),
         tag_texts=tag_texts(bundle.vocabulary),
-        body_limit_bytes=settings.body_limit_bytes,
+        body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s),
     )
     score_texts()  # now, so that the first search need not
     app.include_router(router)

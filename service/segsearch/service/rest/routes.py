@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from segsearch.service.library import SEARCH_LIMIT, SegmentLibrary
+from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import (
     Alive,
     BundleAnswer,
@@ -26,8 +27,8 @@ from segsearch.service.rest.answers import (
     tags_answer,
 )  # fmt: skip
 from segsearch.service.rest.problems import MEDIA_TYPE, problem_page
-from segsearch.service.rest.request_body import read_body
-from segsearch.service.rest.score_body import REQUEST_BODY, UploadReader
+from segsearch.service.rest.request_body import BodyLimits, read_body
+from segsearch.service.rest.uploads.reader import REQUEST_BODY, UploadReader
 
 TAG_LIMIT: Final = 1000
 JSON_TYPE: Final = "application/json"
@@ -41,7 +42,7 @@ class Edge:
     reader: UploadReader
     bundle: BundleAnswer
     tag_texts: TagTexts
-    body_limit_bytes: int
+    body_limits: BodyLimits
 
 
 def _edge(request: Request) -> Edge:
@@ -80,7 +81,7 @@ class ScoreQuery(_Query):
     """How to answer for a video."""
 
     top: Annotated[int, Field(ge=1, le=TAG_LIMIT, description="How many tags a segment.")] = 20
-    video_id: Annotated[str | None, Field(max_length=256, description="Names the video of a .npy body.")] = None
+    video_id: Annotated[str | None, Field(max_length=256, description="Names the video, if the body does not.")] = None
 
 
 Nothing = Annotated[NoQuery, Query()]
@@ -95,24 +96,29 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 router = APIRouter()
 
 
+def _json(request: Request, content: bytes) -> Response:
+    """A JSON answer, compressed where that is worthwhile and welcome; compressing is work for a worker thread."""
+    content, headers = encoded(content, request.headers.get("accept-encoding", ""))
+    return Response(content, headers=headers, media_type=JSON_TYPE)
+
+
 @router.get("/search", response_model=SearchAnswer, responses=_failures(404, 503))
-def search(edge: EdgeDep, query: Annotated[SearchQuery, Query()]) -> Response:
+def search(request: Request, edge: EdgeDep, query: Annotated[SearchQuery, Query()]) -> Response:
     """Segments that show a tag, best first."""
-    return Response(search_json(edge.library.search(query.tag, query.k)), media_type=JSON_TYPE)
+    return _json(request, search_json(edge.library.search(query.tag, query.k)))
 
 
-@router.post("/score", response_model=ScoreAnswer, responses=_failures(413, 415), openapi_extra=REQUEST_BODY)
+@router.post("/score", response_model=ScoreAnswer, responses=_failures(408, 413, 415), openapi_extra=REQUEST_BODY)
 async def score(request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Query()]) -> Response:
     """Every 5-second segment of a video with its best tags, from the video's frame features."""
-    body = await read_body(request, edge.body_limit_bytes)
-    content_type = request.headers.get("content-type", "")
-    return Response(await run_in_threadpool(_score, edge, content_type, body, query), media_type=JSON_TYPE)
+    return await run_in_threadpool(_score, request, await read_body(request, edge.body_limits), query)
 
 
-def _score(edge: Edge, content_type: str, body: bytes, query: ScoreQuery) -> bytes:
-    upload = edge.reader.read(content_type, body, query.video_id)
+def _score(request: Request, body: bytes, query: ScoreQuery) -> Response:
+    edge = _edge(request)
+    video_id, upload = edge.reader.read(request.headers.get("content-type", ""), body, query.video_id)
     scored = edge.library.score(upload.frames, query.top)
-    return score_json(upload.video_id, len(upload.frames), edge.bundle, scored, edge.tag_texts)
+    return _json(request, score_json(video_id, len(upload.frames), edge.bundle, scored, edge.tag_texts))
 
 
 @router.get("/tags", responses=_failures(503))
@@ -133,7 +139,7 @@ def readyz(edge: EdgeDep, _: Nothing) -> Ready:
     return Ready(
         generation=GenerationAnswer.of(edge.library.view().manifest),
         bundle=edge.bundle,
-        streams=str(edge.reader.spec),
+        streams=str(edge.reader.rules.spec),
         provider=edge.library.scorer.provider,
     )
 

@@ -1,0 +1,50 @@
+"""Compresses long answers for clients that say they read it (RFC 9110, `Accept-Encoding`)."""
+
+import gzip
+from collections.abc import Callable
+from typing import Final
+
+import zstandard
+
+WORTHWHILE_BYTES: Final = 1024  # a shorter answer fits a packet or two as it is
+# Low levels: a long list of hits shrinks five to ten times with them, and nobody waits for the last percent.
+_ZSTD_LEVEL, _GZIP_LEVEL = 1, 1
+
+
+def _zstd(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
+
+
+def _gzip(content: bytes) -> bytes:
+    return gzip.compress(content, _GZIP_LEVEL, mtime=0)  # mtime: the same answer has the same bytes
+
+
+CODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {"zstd": _zstd, "gzip": _gzip}  # the better one first
+
+
+def encoded(content: bytes, accept: str) -> tuple[bytes, dict[str, str]]:
+    """The content as the client likes it best, and the headers that say so. accept: its `Accept-Encoding`."""
+    headers = {"Vary": "Accept-Encoding"}
+    coding = best_coding(accept) if len(content) >= WORTHWHILE_BYTES else None
+    if coding is None:
+        return content, headers
+    return CODINGS[coding](content), {**headers, "Content-Encoding": coding}
+
+
+def best_coding(accept: str) -> str | None:
+    """Of our codings the one with the client's highest weight, the first of equals; None for neither."""
+    weights = dict(map(_weighed, accept.lower().split(",")))
+    known = [coding for coding in CODINGS if weights.get(coding, 0.0) > 0]
+    return max(known, key=lambda coding: weights[coding], default=None)
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    """`gzip;q=0.5` as a pair; a weight that is none counts as a refusal."""
+    coding, _, parameter = part.partition(";")
+    name, _, value = parameter.strip().partition("=")
+    if not name:
+        return coding.strip(), 1.0
+    try:
+        return coding.strip(), float(value) if name.strip() == "q" else 0.0
+    except ValueError:
+        return coding.strip(), 0.0
