@@ -17,10 +17,11 @@ import lmdb
 
 from segsearch.core.errors import LiveStoreCorrupt, SegsearchError, StorageFailed, StorageFull
 from segsearch.core.files import sync_directory
-from segsearch.service.index.live.data_file import Meta, check_structure
-from segsearch.service.index.live.format import DATA_FILE, READER_SLOTS, TABLES
+from segsearch.service.index.live.data_file import Meta, check_at_rest, check_structure
+from segsearch.service.index.live.format import DATA_FILE, META, READER_SLOTS, RESERVE_BYTES, TABLES
 
 _ENGINE: Final = 0  # LMDB 0.9's file format; the library's default may change, our files don't
+_PROBE_KEY: Final = b"reserve"
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED: Final = (
     lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.IncompatibleError,
@@ -56,6 +57,8 @@ class Environment:
         if not self.readonly:
             with self._lmdb.begin(write=True):  # nobody commits while the trees are walked
                 check_structure(self.path)
+        else:
+            check_at_rest(self.path)
         self.tables = {name: self._lmdb.open_db(name, create=False) for name in TABLES}
 
     @contextmanager
@@ -76,6 +79,14 @@ class Environment:
             with self._lmdb.begin(write=True) as transaction:
                 yield transaction
             self._fill_up()
+
+    def keep_reserve(self, transaction: Transaction, added_bytes: int) -> None:
+        """Raises lmdb.MapFullError where a transaction that added so much leaves less than the reserve."""
+        used_bytes = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
+        if used_bytes + 2 * (added_bytes + RESERVE_BYTES) > self._lmdb.info()["map_size"]:
+            # LMDB doesn't say what is free within the file: taking it and giving it back does.
+            transaction.put(_PROBE_KEY, bytes(RESERVE_BYTES), db=self.tables[META])
+            transaction.delete(_PROBE_KEY, db=self.tables[META])
 
     def close(self) -> None:
         if os.getpid() == self._process:

@@ -83,6 +83,9 @@ class GroupCommit:
         with self._environment.writing() as transaction:
             edit = Edit(Snapshot(self._environment, transaction))
             answers = [operation.apply(edit) for operation in operations]
+            added_bytes = sum(operation.size_bytes for operation in operations)
+            if added_bytes:
+                self._environment.keep_reserve(transaction, added_bytes)
             if not edit.finish():
                 transaction.abort()  # nothing was written: nothing to wait for
         return answers

@@ -9,6 +9,7 @@ T frames, F codes a frame, S segments, C classes.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from segsearch.service.index.live.format import (
     CODES,
     CODES_DTYPE,
     COUNTERS_KEY,
+    FOLD_CHANGES,
     FRAMES,
     FRAMES_DTYPE,
     META,
@@ -160,7 +162,10 @@ class AddCodes:
     bundle: str
     codes: Mapping[str, tuple[int, Draft]]  # by video id: sequence, codes
     video_id: None = None
-    size_bytes: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(draft.value) for _, draft in self.codes.values())
 
     def apply(self, edit: Edit) -> None:
         for video_id, (sequence, draft) in self.codes.items():
@@ -180,21 +185,23 @@ class AddCodes:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Drops every change up to a sequence number: a generation holds them now."""
+    """Drops changes up to a sequence number, the next few: a generation holds them all now.
+
+    The first one says so for all of them: a follower that misses some knows it, and one that still finds some finds
+    what the generation says, too.
+    """
 
     through: int
     video_id: None = None
     size_bytes: int = 0
 
     def apply(self, edit: Edit) -> None:
-        through = min(self.through, edit.counters.sequence)
-        for entry in list(edit.snapshot.entries(0)):
-            if entry.sequence > through:
-                break
+        entries = islice(edit.snapshot.entries(0), FOLD_CHANGES)
+        for entry in [entry for entry in entries if entry.sequence <= self.through]:
             edit.remove_change(entry.sequence)
             edit.remove(SEQUENCES, video_key(entry.video_id))
-        if through > edit.counters.folded:
-            edit.counters, edit.changed = replace(edit.counters, folded=through), True
+        if self.through > edit.counters.folded:
+            edit.counters, edit.changed = replace(edit.counters, folded=self.through), True
 
 
 def same_content(snapshot: Snapshot, before: Entry | None, digest: bytes, bundles: Mapping[str, object]) -> bool:
