@@ -18,7 +18,7 @@ define install
 	@touch $(1)/.installed
 endef
 
-.PHONY: help demo serve test test-slow check lint types contracts format bench runs-data ablation constraints clean
+.PHONY: help demo serve test test-slow check lint types contracts format bench bench-report bench-check runs-data ablation constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,7 +64,18 @@ format: $(VENV)/.installed ## rewrite files in the house format
 	@$(BIN)/ruff check --quiet --fix .
 
 bench: $(VENV)/.installed ## every benchmark; each prints `measure | value | target | holds`
-	@for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/report.py benchmarks/ratios.py,$(wildcard benchmarks/*.py)); do \
+		$(BIN)/python $$script || exit 1; done
+
+bench-report: $(VENV)/.installed ## the figures and pictures of docs/performance.md; SCALE=1 for the whole library
+	@mkdir -p build/bench
+	@$(BIN)/python benchmarks/headline.py --scale $(or $(SCALE),0.05) --starter-videos 96 \
+		--figures docs/performance --json build/bench/headline.json
+
+bench-check: $(VENV)/.installed ## the headline's ratios against benchmarks/ratios.json
+	@mkdir -p build/bench-check
+	@$(BIN)/python benchmarks/headline.py --json build/bench-check/headline.json
+	@$(BIN)/python benchmarks/ratios.py build/bench-check/headline.json
 
 runs-data: $(VENV)/.installed $(SERVE_VENV)/.installed ## the recorded run on AudioSet-Segments (docs/runs.md)
 	$(BIN)/segsearch train dbof_audioset --data $(SHARED)/data --out build/runs/data --fold all
