@@ -6,12 +6,23 @@ as attributes. `code` is the error's stable public name.
 """
 
 from pathlib import Path
+from typing import Any
 
 
 class SegsearchError(Exception):
     """Base of everything segsearch raises on purpose."""
 
     code = "internal"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross from workers to who waits for them, and constructors take facts, not the message that is kept.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[SegsearchError], arguments: tuple[object, ...], facts: dict[str, object]) -> SegsearchError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigError(SegsearchError):
