@@ -118,8 +118,9 @@ def test_a_disk_that_fills_up_in_training_is_named_and_the_run_goes_on_with_room
     assert Checkpoint.load(tmp_path / "stage1").step == 3 * 5
 
 
-def test_a_stage_that_gets_no_better_stops_early(data, tmp_path):
-    still = stage_two(STAGE, learning_rate=1e-30, epochs=9, average=None)
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_stage_that_gets_no_better_stops_early_at_an_epoch_that_was_judged(data, tmp_path, every):
+    still = stage_two(STAGE, learning_rate=1e-30, epochs=12, average=None, evaluate_every_epochs=every)
     config = RunConfig(
         name="trial",
         network=NetworkConfig(
@@ -134,7 +135,9 @@ def test_a_stage_that_gets_no_better_stops_early(data, tmp_path):
     run.stage_two(0)
     judged = [line for line in _metrics(tmp_path / "fold0") if RATED_MAP in line]
     best = int(np.argmax([line[RATED_MAP] for line in judged]))
-    assert len(judged) == best + 1 + 2 < 9
+    patience = {1: 2, 3: 1}[every]  # two epochs, of which every third is judged
+    assert len(judged) == best + 1 + patience < 12 // every
+    assert Checkpoint.load(tmp_path / "fold0").step == judged[best]["step"]
     assert resume.restore(tmp_path / "fold0", []).finished
 
 

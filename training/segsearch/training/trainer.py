@@ -100,7 +100,9 @@ def _start_together(stage: Stage, at: Progress) -> None:
 
 def _is_over(stage: Stage, at: Progress) -> bool:
     patience = stage.engine.early_stop
-    if not patience or stage.choose_by is None or at.epoch - at.best_epoch < patience:
+    # Between two looks nothing can have got better, and before the first there is nothing to keep.
+    judged = at.epoch % stage.config.evaluate_every_epochs == 0
+    if not patience or not judged or stage.choose_by is None or at.epoch - at.best_epoch < patience:
         return False
     say(f"{stage.name}: no better {stage.choose_by} in {patience} epochs, stops at epoch {at.epoch}")
     return True
