@@ -91,6 +91,7 @@ class Run:
             self._stage_two(fold, directory)
         if fold is not None and self.devices.chief:
             self._score_held_out(directory, self.data.fold(fold)[1])
+        self.devices.agreed(0)  # nobody sums up before the chief has written the matrix
         self._tell(directory)
 
     def _stage_one(self) -> None:
@@ -232,8 +233,7 @@ class Run:
     def _rated(self) -> dict[Path, RatedSegments]:
         """Each rated shard's segments; every record is read and checked."""
         data = self.data
-        # Without video labels every unrated class would be a weak negative.
-        labelled = self.config.stage2.labels.weak_negatives != "none"
+        labelled = self.config.stage2.labels.need_video_labels
         parts = (data.features, data.vocabulary, data.segment_vocabulary, labelled)
         rated = {path: survey_ratings(path, *parts) for path in data.rated}
         left_out = sum(part.left_out for part in rated.values())
