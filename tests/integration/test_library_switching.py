@@ -44,7 +44,7 @@ def test_a_search_finds_the_best_segments_by_any_of_a_tags_names(library, index)
     wanted = index.open_current().postings(library.view().vocabulary.find("Rain"), 5)[1]
     for tag in ("Rain", " rain ", "43", "/m/004"):
         page = library.search(tag, 5)
-        assert (page.tag.name, page.codes.tolist()) == ("Rain", wanted.tolist())
+        assert (page.tags[0].name, page.codes.tolist()) == ("Rain", wanted.tolist())
 
 
 def test_an_unknown_tag_offers_the_nearest(library):
@@ -79,11 +79,11 @@ def test_a_published_generation_takes_over_without_anyone_asking(library, index,
 
 def test_a_view_that_is_held_stays_as_it_was(library, index, scorer, shards):
     held = library.view()
-    before = held.postings(held.vocabulary.find("Rain"), 100)[0].tolist()
+    before = held.generation.postings(held.vocabulary.find("Rain"), 100)[0].tolist()
     reindex(scorer, shards[:1], index, keep=7)
     library.refresh()
     shutil.rmtree(index.root / "1")
-    assert held.postings(held.vocabulary.find("Rain"), 100)[0].tolist() == before
+    assert held.generation.postings(held.vocabulary.find("Rain"), 100)[0].tolist() == before
 
 
 def test_a_corrupt_generation_is_refused_once_and_the_old_one_serves_on(library, index, caplog):

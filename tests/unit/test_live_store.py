@@ -106,10 +106,12 @@ def test_videos_come_in_order_of_sequence_at_one_moment(store):
     assert [video.video_id for video in store.videos(after=5)] == ["d"]
 
 
-def test_a_bundle_that_did_not_score_a_video_has_no_codes_of_it(store):
+def test_for_a_bundle_that_did_not_score_a_video_another_stands_in(store):
     put(store, "a", 1, (BUNDLE,))
-    (change,) = store.changes(0, OTHER)
-    assert (change.codes, change.deleted) == (None, False)
+    for bundle, lacking in ((BUNDLE, False), (OTHER, True)):
+        (change,) = store.changes(0, bundle)
+        np.testing.assert_array_equal(change.codes, codes_of(1, BUNDLE))
+        assert (change.lacking, change.deleted) == (lacking, False)
 
 
 def test_codes_are_added_to_videos_that_did_not_change_meanwhile(store):

@@ -1,142 +1,126 @@
-"""The one domain object: a library of segments that can be searched by tag and scored into.
+"""The one domain object: a library of segments that can be searched by tag, scored into, and added to.
 
-Where it stands: every edge (REST now, gRPC later) converts, calls one method here, and converts back. It holds a scorer
-and the current generation; a generation that is published later takes over between two answers, never within one.
+Where it stands: every edge (REST now, gRPC later) converts, calls one method here, and converts back. Each method takes
+one view and answers from it alone, so that no answer mixes two generations or two moments.
 
 T frames, F codes a frame, S segments, C classes, k hits.
 """
 
-import logging
-import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from segsearch.core.errors import FeatureSpaceMismatch, NoGeneration, SegsearchError, VocabularyMismatch
-from segsearch.core.vocabulary import Entry
-from segsearch.service.events import log
+from segsearch.core.errors import FeatureSpaceMismatch, NotIndexing, UnknownVideo, VocabularyMismatch
+from segsearch.core.score_codes import PROBABILITIES, encode_probabilities
+from segsearch.core.vocabulary import ClassOrdinal
+from segsearch.service.current_view import CurrentView
+from segsearch.service.index.expression import parse, tags_of
 from segsearch.service.index.format import POSTINGS_CAP
 from segsearch.service.index.generation import Generation
-from segsearch.service.index.index_directory import IndexDirectory, Stamp
-from segsearch.service.index.manifest import Manifest
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.operations import Stored
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.query import moments, ranked
+from segsearch.service.index.view import View
+from segsearch.service.pages import MomentPage, Page, ScoredVideo, Strip, TagList
 from segsearch.service.scoring.scorer import Scorer
 
 SEARCH_LIMIT: Final = POSTINGS_CAP
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Page:
-    """The best segments for one tag, all from one generation."""
-
-    tag: Entry
-    generation: Manifest
-    video_ids: list[str]  # k of them
-    starts: np.ndarray  # (k,) u32, first frame
-    codes: np.ndarray  # (k,) u16 score codes, falling
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ScoredVideo:
-    """Every segment of one video with its best tags."""
-
-    starts: np.ndarray  # (S,) int64, first frame
-    classes: np.ndarray  # (S, top) int64 class ordinals, best first; ties by smaller ordinal
-    probabilities: np.ndarray  # (S, top) float32
-
-
-@dataclass(frozen=True, slots=True)
-class TagList:
-    """Tags with the number of segments in each one's list, all from one generation."""
-
-    generation: Manifest
-    counts: list[tuple[Entry, int]]
-
-
 class SegmentLibrary:
-    """Searches and scores. Methods may be called from any number of threads."""
+    """Searches, scores and stores. Methods may be called from any number of threads."""
 
-    def __init__(self, scorer: Scorer, index: IndexDirectory):
-        """Opens and verifies the published generation; an index without one answers when one is published.
+    def __init__(self, scorer: Scorer, index: IndexDirectory, store: LiveStore | None = None):
+        """store: where uploads go; without one nothing can be added, and only the generation is searched.
 
         Raises GenerationCorrupt, VocabularyMismatch or FeatureSpaceMismatch where an index cannot be served.
         """
-        self.scorer, self.index = scorer, index
-        self._refreshing = threading.Lock()
-        self._seen: Stamp | None = index.stamp()
-        self._generation: Generation | None = None
-        try:
-            self._generation = self._open()
-        except NoGeneration:
-            log("index_is_empty", level=logging.WARNING, index=index.root)
+        self.scorer, self.index, self.store = scorer, index, store
+        self._current = CurrentView(index, store, self._check)
 
-    def view(self) -> Generation:
-        """The generation that answers now; whoever holds it may keep reading it after a switch.
-
-        Notices by one stat that another was published, and has it opened and verified in the background, so that no
-        query waits for that. Raises NoGeneration.
-        """
-        if self.index.stamp() != self._seen and self._refreshing.acquire(blocking=False):
-            threading.Thread(target=self._refresh, name="refresh", daemon=True).start()
-        generation = self._generation
-        if generation is None:
-            raise NoGeneration(self.index.root)
-        return generation
+    def view(self) -> View:
+        """What the library holds now; raises NoGeneration before the first reindex."""
+        return self._current.view()
 
     def refresh(self) -> None:
-        """Switches to the published generation before it returns, if that can be served; see `view`."""
-        with self._refreshing:
-            self._switch()
+        """Switches to the published generation before it returns, if that can be served."""
+        self._current.refresh()
 
-    def search(self, tag: str, k: int) -> Page:
-        """The k best segments that show `tag`: a name in any case, label index or knowledge-graph id.
+    def search(self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None) -> Page:
+        """The k best segments that show `tag`, of those with a probability from `min_score` up.
 
-        Raises UnknownTag with the nearest names, or NoGeneration. k: 1 to SEARCH_LIMIT.
+        tag: a name in any case, label index or knowledge-graph id, or several joined by `and`, `or`, `not` (see
+        `index.expression`). k: 1 to SEARCH_LIMIT. per_video: no more than so many of one video.
+        Raises UnknownTag with the nearest names, InvalidInput where the text is no query, or NoGeneration.
         """
-        generation = self.view()
-        ordinal = generation.vocabulary.find(tag)
-        ordinals, codes = generation.postings(ordinal, k)
-        video_ids, starts = generation.segments(ordinals)
-        return Page(generation.vocabulary[ordinal], generation.manifest, video_ids, starts, codes)
+        view = self.view()
+        asked = parse(tag, view.vocabulary)
+        found = ranked(view, asked, k, lowest=_lowest_code(min_score), per_video=per_video)
+        video_ids, starts = view.segments(found.places)
+        tags = [view.vocabulary[ordinal] for ordinal in tags_of(asked)]
+        return Page(tags, view.manifest, view.sequence, video_ids, starts, found.codes, found.complete)
+
+    def moments(self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None) -> MomentPage:
+        """The same segments as `search` finds, adjacent ones of a video as one moment; so there are at most k."""
+        view = self.view()
+        asked = parse(tag, view.vocabulary)
+        found = ranked(view, asked, k, lowest=_lowest_code(min_score), per_video=per_video)
+        merged = moments(view, found)
+        video_ids, peaks = view.segments(merged.peaks)
+        return MomentPage(
+            [view.vocabulary[ordinal] for ordinal in tags_of(asked)], view.manifest, view.sequence,
+            video_ids, merged.starts, merged.ends, peaks, merged.codes, found.complete,
+        )  # fmt: skip
 
     def score(self, frames: np.ndarray, top: int) -> ScoredVideo:
         """The `top` best classes of every segment of a video: frames (T, F) uint8, T at least 1."""
         scores = self.scorer.score(frames)
-        classes = best_classes(scores.probabilities, top)
-        return ScoredVideo(scores.starts, classes, np.take_along_axis(scores.probabilities, classes, axis=1))
+        return _with_best(scores.starts, scores.probabilities, top)
+
+    def add(self, video_id: str, frames: np.ndarray, top: int) -> tuple[ScoredVideo, Stored]:
+        """Scores a video and adds it, in place of what had its id: durable, and in every later answer, when it returns.
+
+        Raises NotIndexing without a store, or StorageFull.
+        """
+        store = self._store()
+        scores = self.scorer.score(frames)
+        codes = encode_probabilities(scores.probabilities)
+        stored = store.put(video_id, frames, {self.scorer.bundle.digest: codes})
+        return _with_best(scores.starts, scores.probabilities, top), stored
+
+    def delete(self, video_id: str) -> Stored:
+        """Takes a video out of every later answer, for good. Raises UnknownVideo, NotIndexing or StorageFull."""
+        store = self._store()
+        if not len(self.view().places_of(video_id)):
+            raise UnknownVideo(video_id)
+        return store.delete(video_id)
+
+    def strip(self, video_id: str, tags: Sequence[str]) -> Strip:
+        """One video's score for each of the tags, segment by segment. Raises UnknownVideo, UnknownTag, NoGeneration."""
+        view = self.view()
+        ordinals = [view.vocabulary.find(tag) for tag in tags]
+        places = view.places_of(video_id)
+        if not len(places):
+            raise UnknownVideo(video_id)
+        codes, known = view.strip(places, ordinals)
+        entries = [view.vocabulary[ordinal] for ordinal in ordinals]
+        return Strip(video_id, entries, view.manifest, view.sequence, view.starts(places), codes, known)
 
     def tags(self, prefix: str, limit: int) -> TagList:
         """Tags with a word that begins with `prefix`, those that themselves begin so first; raises NoGeneration."""
-        generation = self.view()
-        found = generation.vocabulary.starting_with(prefix, limit)
-        counts = [(generation.vocabulary[ordinal], generation.posting_count(ordinal)) for ordinal in found]
-        return TagList(generation.manifest, counts)
+        view = self.view()
+        found = view.vocabulary.starting_with(prefix, limit)
+        counts = [(view.vocabulary[ordinal], view.count(ClassOrdinal(ordinal))) for ordinal in found]
+        return TagList(view.manifest, view.sequence, counts)
 
-    def _refresh(self) -> None:
-        """The background thread's work; its starter took the lock for it."""
-        try:
-            self._switch()
-        finally:
-            self._refreshing.release()
+    def _store(self) -> LiveStore:
+        if self.store is None:
+            raise NotIndexing(self.index.root)
+        return self.store
 
-    def _switch(self) -> None:
-        stamp = self.index.stamp()
-        if stamp == self._seen:
-            return
-        self._seen = stamp  # before anything can go wrong: a generation is tried, and complained about, once
-        try:
-            generation = self._open()
-        except (SegsearchError, OSError) as error:
-            log("generation_refused", level=logging.ERROR, reason=str(error), serving=self._number())
-        else:
-            log("generation_switched", number=generation.number, before=self._number())
-            self._generation = generation
-
-    def _number(self) -> int | None:
-        return self._generation.number if self._generation is not None else None
-
-    def _open(self) -> Generation:
-        generation = self.index.open_current()
+    def _check(self, generation: Generation) -> None:
         bundle, thing = self.scorer.bundle, f"generation {generation.directory}"
         if generation.vocabulary.digest != bundle.vocabulary.digest:
             raise VocabularyMismatch(
@@ -144,8 +128,6 @@ class SegmentLibrary:
             )
         if generation.manifest.feature_space != bundle.manifest.features.space:
             raise FeatureSpaceMismatch(thing, generation.manifest.feature_space, bundle.manifest.features.space)
-        generation.verify()
-        return generation
 
 
 def best_classes(probabilities: np.ndarray, top: int) -> np.ndarray:
@@ -159,3 +141,13 @@ def best_classes(probabilities: np.ndarray, top: int) -> np.ndarray:
     best = np.sort(np.partition(keys, class_count - top, axis=1)[:, class_count - top :], axis=1)[:, ::-1]
     classes: np.ndarray = class_count - 1 - (best & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return classes
+
+
+def _with_best(starts: np.ndarray, probabilities: np.ndarray, top: int) -> ScoredVideo:
+    classes = best_classes(probabilities, top)
+    return ScoredVideo(starts, classes, np.take_along_axis(probabilities, classes, axis=1))
+
+
+def _lowest_code(min_score: float) -> int:
+    """The first code whose probability is at least so much."""
+    return int(np.searchsorted(PROBABILITIES, np.float32(min_score))) if min_score > 0 else 0

@@ -97,7 +97,8 @@ def combine(expression: Expression, codes_of: Callable[[ClassOrdinal], Bounds]) 
 
 
 def _negated(codes: np.ndarray) -> np.ndarray:
-    return np.minimum(HIGHEST + 1 - codes, HIGHEST)  # the lowest code has no counterpart
+    turned: np.ndarray = np.minimum(HIGHEST + 1 - codes, HIGHEST)  # the lowest code has no counterpart
+    return turned
 
 
 def _is_joined(text: str) -> bool:

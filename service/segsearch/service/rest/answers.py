@@ -16,7 +16,7 @@ from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.segments import SEGMENT_FRAMES, segment_id
 from segsearch.core.vocabulary import Entry, Vocabulary
 from segsearch.service.index.manifest import Manifest
-from segsearch.service.library import Page, ScoredVideo, TagList
+from segsearch.service.pages import Page, ScoredVideo, TagList
 
 
 class _Answer(BaseModel):
@@ -95,7 +95,7 @@ class SearchAnswer(_Answer):
                 page.video_ids, page.starts.tolist(), map(float, _score_texts(page)), strict=True
             )
         ]
-        return cls(tag=TagAnswer.of(page.tag), generation=GenerationAnswer.of(page.generation), segments=hits)
+        return cls(tag=TagAnswer.of(page.tags[0]), generation=GenerationAnswer.of(page.generation), segments=hits)
 
 
 class TagScore(_Answer):
@@ -183,7 +183,7 @@ def tags_answer(found: TagList) -> TagsAnswer:
 def search_json(page: Page) -> bytes:
     """The bytes of `SearchAnswer.of(page)`, built without an object a hit."""
     head = json.dumps({
-        "tag": TagAnswer.of(page.tag).model_dump(), "generation": GenerationAnswer.of(page.generation).model_dump(),
+        "tag": TagAnswer.of(page.tags[0]).model_dump(), "generation": GenerationAnswer.of(page.generation).model_dump(),
     })  # fmt: skip
     hits = ",".join([
         f'{{"segment":"{video}:{start}","video":"{video}","start_s":{start},"end_s":{start + SEGMENT_FRAMES},'

@@ -115,7 +115,7 @@ class _Build:
             self._dead_count += before.stop - before.start
         if change.codes is not None:
             self._append(change.video_id, change.codes)
-        elif not change.deleted:
+        if change.lacking:
             self.lacking[change.video_id] = change.sequence
 
     def drop_dead(self) -> None:

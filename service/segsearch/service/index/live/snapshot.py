@@ -72,8 +72,9 @@ class Change:
 
     sequence: int
     video_id: str
-    codes: np.ndarray | None  # (S, C) u16; None: deleted, or not scored by this bundle
+    codes: np.ndarray | None  # (S, C) u16; None: deleted, or not scored at all
     deleted: bool
+    lacking: bool = False  # the bundle has not scored it: the codes are another's
 
 
 def sequence_key(sequence: int) -> bytes:
@@ -168,8 +169,14 @@ class Snapshot:
         return LiveVideo(entry.video_id, entry.sequence, entry.digest.hex(), frames, codes)
 
     def change(self, entry: Entry, bundle: str) -> Change:
-        codes = None if entry.deleted else self.codes(entry, bundle)
-        return Change(entry.sequence, entry.video_id, codes, entry.deleted)
+        """Where this bundle did not score a video, what another said stands in: an upload is never out of sight."""
+        if entry.deleted:
+            return Change(entry.sequence, entry.video_id, None, deleted=True)
+        codes = self.codes(entry, bundle)
+        if codes is not None:
+            return Change(entry.sequence, entry.video_id, codes, deleted=False)
+        others = self.all_codes(entry).values()
+        return Change(entry.sequence, entry.video_id, next(iter(others), None), deleted=False, lacking=True)
 
     def prove(self) -> None:
         """Reads everything; raises LiveStoreCorrupt at the first fault."""

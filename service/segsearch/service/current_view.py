@@ -1,0 +1,107 @@
+"""The view that answers now: the published generation, with what the live store knows beyond it.
+
+Where it stands: `library` asks it before every answer. A generation that is published later is opened and verified in
+the background and takes over between two answers, never within one; an upload is in the next view that is asked for.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from segsearch.core.errors import NoGeneration, SegsearchError
+from segsearch.service.events import log
+from segsearch.service.index.generation import Generation
+from segsearch.service.index.index_directory import IndexDirectory, Stamp
+from segsearch.service.index.live.delta import Delta
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.view import View, live_over
+
+
+class CurrentView:
+    """Follows an index directory and a live store. Methods may be called from any number of threads."""
+
+    def __init__(self, index: IndexDirectory, store: LiveStore | None, check: Callable[[Generation], None]):
+        """Opens and verifies the published generation; an index without one answers when one is published.
+
+        check: raises where a generation cannot be served. What it raises, and GenerationCorrupt, is raised here, too.
+        """
+        self.index, self._store, self._check = index, store, check
+        self._refreshing = threading.Lock()
+        self._seen: Stamp | None = index.stamp()
+        self._served: _Served | None = None
+        try:
+            self._served = self._open()
+        except NoGeneration:
+            log("index_is_empty", level=logging.WARNING, index=index.root)
+
+    def view(self) -> View:
+        """What the library holds now; whoever has it may keep reading it after a switch.
+
+        Notices by one stat that another generation was published, and has it opened in the background, so that no query
+        waits for that. Raises NoGeneration.
+        """
+        if self.index.stamp() != self._seen and self._refreshing.acquire(blocking=False):
+            threading.Thread(target=self._refresh, name="refresh", daemon=True).start()
+        served = self._served
+        if served is None:
+            raise NoGeneration(self.index.root)
+        return served.view()
+
+    def refresh(self) -> None:
+        """Switches to the published generation before it returns, if that can be served; see `view`."""
+        with self._refreshing:
+            self._switch()
+
+    def _refresh(self) -> None:
+        """The background thread's work; its starter took the lock for it."""
+        try:
+            self._switch()
+        finally:
+            self._refreshing.release()
+
+    def _switch(self) -> None:
+        stamp = self.index.stamp()
+        if stamp == self._seen:
+            return
+        self._seen = stamp  # before anything can go wrong: a generation is tried, and complained about, once
+        try:
+            served = self._open()
+        except (SegsearchError, OSError) as error:
+            log("generation_refused", level=logging.ERROR, reason=str(error), serving=self._number())
+        else:
+            log("generation_switched", number=served.generation.number, before=self._number())
+            self._served = served
+
+    def _number(self) -> int | None:
+        return self._served.generation.number if self._served is not None else None
+
+    def _open(self) -> "_Served":
+        generation = self.index.open_current()
+        self._check(generation)
+        generation.verify()
+        served = _Served(generation, self._store)
+        served.view()  # what is live is read before the first query needs it
+        return served
+
+
+class _Served:
+    """One generation and the changes that it does not hold yet; makes a view anew only where one of them changed."""
+
+    def __init__(self, generation: Generation, store: LiveStore | None):
+        self.generation = generation
+        manifest = generation.manifest
+        self._live = live_over(generation, store) if store is not None else None
+        self._view: View | None = None
+        if self._live is None:
+            self._view = View.of(generation, Delta.empty(manifest.class_count, manifest.live_sequence))
+
+    def view(self) -> View:
+        view = self._view
+        if self._live is None:
+            assert view is not None
+            return view
+        delta = self._live.current()
+        if view is None or view.delta is not delta:
+            # Two threads may both make it; either one is right, and a later question looks again.
+            self._view = view = View.of(self.generation, delta)
+        return view

@@ -1,0 +1,232 @@
+"""What a library holds at one moment: a generation, and over it what was uploaded and deleted since.
+
+Where it stands: `library` takes one for each answer, `generation` and `live.delta` are what it is made of, `query` asks
+it for several tags at once. It never changes, so that no answer mixes two moments. Nothing here knows about HTTP.
+
+A *place* is a segment's number in a view: the generation's ordinals first, then the delta's columns. Equal codes rank
+by place, so that a segment keeps its rank among its equals when compaction moves it into a generation.
+
+C classes, N segments and V videos of the generation, D of the delta; k what was asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from segsearch.core.score_codes import HIGHEST
+from segsearch.core.vocabulary import ClassOrdinal, Vocabulary
+from segsearch.service.index.generation import Generation
+from segsearch.service.index.live.delta import Delta, LiveDelta
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.manifest import Manifest
+
+_SPARE = 64  # postings read beyond k where some may be hidden
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """The best segments for one question, best first."""
+
+    places: np.ndarray  # (k,) int64
+    codes: np.ndarray  # (k,) uint16, falling
+    complete: bool  # False: there are more, but past here the kept lists don't say in which order
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One moment of a library."""
+
+    generation: Generation
+    delta: Delta
+    hidden: np.ndarray  # (V,) bool: videos of the generation that were replaced or deleted since
+
+    @classmethod
+    def of(cls, generation: Generation, delta: Delta) -> "View":
+        """Lays the delta over the generation that it follows."""
+        hidden = np.zeros(generation.manifest.video_count, bool)
+        hidden[generation.video_ordinals(delta.changed)] = True
+        return cls(generation, delta, hidden)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.generation.vocabulary
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the generation says of itself."""
+        return self.generation.manifest
+
+    @property
+    def number(self) -> int:
+        """The generation's."""
+        return self.generation.number
+
+    @property
+    def sequence(self) -> int:
+        """The last upload or deletion that is in here."""
+        return self.delta.sequence
+
+    @property
+    def base_count(self) -> int:
+        """N: places below it are the generation's."""
+        return self.generation.manifest.segment_count
+
+    @cached_property
+    def segment_count(self) -> int:
+        """Segments that can be found, of the generation and live."""
+        gone = int(self.hidden[self.generation.segment_videos].sum()) if self._hides else 0
+        return self.base_count - gone + int(self.delta.alive.sum())
+
+    @cached_property
+    def video_count(self) -> int:
+        """Videos that can be found."""
+        live = len(np.unique(self.delta.videos[self.delta.alive]))
+        return len(self.hidden) - int(self.hidden.sum()) + live
+
+    def best(self, ordinal: ClassOrdinal, k: int, lowest: int = 0) -> Ranked:
+        """The k best segments of a class with codes from `lowest` up."""
+        places, codes, floor = self._base(ordinal, k)
+        live_places, live_codes = self._live(ordinal, k, max(floor, lowest))
+        if len(live_codes):
+            places, codes = np.concatenate([places, live_places]), np.concatenate([codes, live_codes])
+            # Stable, and live places lie behind all others: equal codes end up in order of place.
+            order = np.argsort(HIGHEST - codes, kind="stable")[:k]
+            places, codes = places[order], codes[order]
+        reaching = len(codes) - int(np.searchsorted(codes[::-1], lowest))
+        return Ranked(places[:reaching], codes[:reaching], reaching == k or floor <= lowest)
+
+    def count(self, ordinal: ClassOrdinal, lowest: int = 0) -> int:
+        """How many segments with codes from `lowest` up a class's list holds."""
+        ordinals, codes = self.generation.postings(ordinal, self.base_count)
+        ordinals = ordinals[: len(codes) - int(np.searchsorted(codes[::-1], lowest))]
+        live = (self.delta.codes[ordinal] >= lowest) & self.delta.alive
+        return int(self._shown(ordinals).sum()) + int(live.sum())
+
+    def listed(self, ordinal: ClassOrdinal) -> tuple[np.ndarray, np.ndarray, int]:
+        """All of a class's list in the generation that can be found: ordinals (n,) uint32, codes (n,) uint16; and the
+        highest code that a segment outside it may have, or -1 where there is none.
+        """
+        ordinals, codes = self.generation.postings(ordinal, self.base_count)
+        shown = self._shown(ordinals)
+        return ordinals[shown], codes[shown], -1 if len(ordinals) == self.base_count else int(codes[-1])
+
+    def shown(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(n,) bool: which of the generation's segments from `start` to before `stop` can be found."""
+        shown: np.ndarray = ~self.hidden[self.generation.segment_videos[start:stop]]
+        return shown
+
+    def segments(self, places: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Video ids and start frames (n,) of segments, given as (n,) places."""
+        live = np.flatnonzero(places >= self.base_count)
+        if not len(live):
+            return self.generation.segments(places)
+        ids, _ = self.generation.segments(np.where(places < self.base_count, places, 0))
+        for row, video in zip(live.tolist(), self.delta.videos[places[live] - self.base_count].tolist(), strict=True):
+            ids[row] = self.delta.ids[video]
+        return ids, self.starts(places)
+
+    def starts(self, places: np.ndarray) -> np.ndarray:
+        """First frames (n,) int64 of segments, given as (n,) places."""
+        live = places >= self.base_count
+        starts = self.generation.segment_starts[np.where(live, 0, places)].astype(np.int64)
+        starts[live] = self.delta.starts[places[live] - self.base_count]
+        return starts
+
+    def videos(self, places: np.ndarray) -> np.ndarray:
+        """(n,) int64: a number of each segment's video, the same for the same video."""
+        live = places >= self.base_count
+        videos = self.generation.segment_videos[np.where(live, 0, places)].astype(np.int64)
+        videos[live] = len(self.hidden) + self.delta.videos[places[live] - self.base_count].astype(np.int64)
+        return videos
+
+    def places_of(self, video_id: str) -> np.ndarray:
+        """(S,) int64: the places of a video's segments in time order; none where the video cannot be found."""
+        if video_id in self.delta.changed:
+            columns = np.flatnonzero(self.delta.alive)
+            return (
+                self.base_count + columns[[self.delta.ids[video] == video_id for video in self.delta.videos[columns]]]
+            )
+        return self.generation.segments_of(video_id)
+
+    def strip(self, places: np.ndarray, ordinals: Sequence[ClassOrdinal]) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (R, S) uint16 of one video's segments, given as (S,) places, for R classes; and (R, S) bool where they
+        are known: a generation without scores of everything knows those that its lists hold.
+        """
+        rows = [self._codes_of(places, ordinal) for ordinal in ordinals]
+        shape = (len(ordinals), len(places))
+        return np.array([codes for codes, _ in rows], np.uint16).reshape(shape), np.array(
+            [known for _, known in rows], bool
+        ).reshape(shape)
+
+    def _codes_of(self, places: np.ndarray, ordinal: ClassOrdinal) -> tuple[np.ndarray, np.ndarray]:
+        if places[0] >= self.base_count:
+            return self.delta.codes[ordinal][places - self.base_count], np.ones(len(places), bool)
+        if self.generation.scores is not None:
+            return self.generation.scores[places, ordinal], np.ones(len(places), bool)
+        ordinals, listed = self.generation.postings(ordinal, self.base_count)
+        found = np.flatnonzero((ordinals >= places[0]) & (ordinals <= places[-1]))
+        codes, known = np.zeros(len(places), np.uint16), np.zeros(len(places), bool)
+        rows = ordinals[found].astype(np.int64) - places[0]
+        codes[rows], known[rows] = listed[found], True
+        return codes, known
+
+    @cached_property
+    def _hides(self) -> bool:
+        return bool(self.hidden.any())
+
+    def _shown(self, ordinals: np.ndarray) -> np.ndarray:
+        """(n,) bool: which segments of the generation can be found."""
+        if not self._hides:
+            return np.ones(len(ordinals), bool)
+        shown: np.ndarray = ~self.hidden[self.generation.segment_videos[ordinals]]
+        return shown
+
+    def _base(self, ordinal: ClassOrdinal, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """The generation's k best, and the lowest code that a live segment needs to rank with them for certain."""
+        if not self._hides:
+            ordinals, codes = self.generation.postings(ordinal, k)
+            read = len(codes)
+        else:
+            ordinals, codes, read = self._shown_best(ordinal, k)
+        if len(codes) == k:
+            return ordinals, codes, int(codes[-1]) + 1  # an equal live one would come behind
+        if read == self.base_count:
+            return ordinals, codes, 0  # the list holds every segment that there is
+        if self.generation.scores is not None:
+            return *self._refilled(ordinal, k), 0
+        _, last = self.generation.postings(ordinal, read)
+        return ordinals, codes, int(last[-1]) + 1
+
+    def _shown_best(self, ordinal: ClassOrdinal, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """The best k that can be found of a class's list, or all there are, and how far the list was read."""
+        reach, length = k + _SPARE, self.generation.posting_count(ordinal)
+        while True:
+            ordinals, codes = self.generation.postings(ordinal, reach)
+            shown = np.flatnonzero(self._shown(ordinals))[:k]
+            if len(shown) == k or reach >= length:
+                return ordinals[shown], codes[shown], len(codes)
+            reach *= 2
+
+    def _refilled(self, ordinal: ClassOrdinal, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The generation's k best out of the scores of everything, for lists that deletions have emptied."""
+        assert self.generation.scores is not None
+        ordinals = np.flatnonzero(self.shown())
+        codes = self.generation.scores[:, ordinal][ordinals]
+        order = np.argsort(HIGHEST - codes, kind="stable")[:k]
+        return ordinals[order], codes[order]
+
+    def _live(self, ordinal: ClassOrdinal, k: int, lowest: int) -> tuple[np.ndarray, np.ndarray]:
+        """The delta's k best with codes from `lowest` up: places and codes."""
+        row = self.delta.codes[ordinal]
+        columns = np.flatnonzero(row >= lowest)
+        columns = columns[self.delta.alive[columns]]
+        columns = columns[np.argsort(HIGHEST - row[columns], kind="stable")[:k]]
+        return self.base_count + columns, row[columns]
+
+
+def live_over(generation: Generation, store: LiveStore) -> LiveDelta:
+    """What a store knows beyond a generation, by the scores of the generation's own bundle."""
+    manifest = generation.manifest
+    return LiveDelta(store, manifest.bundle.digest, manifest.live_sequence, class_count=manifest.class_count)

@@ -1,0 +1,72 @@
+"""What the library answers, before an edge writes it down.
+
+Where it stands: `library` makes these from a view; `rest` turns them into bytes.
+
+k hits of a page, S segments of a video, C classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segsearch.core.vocabulary import Entry
+from segsearch.service.index.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """The best segments for one tag or several, all from one moment."""
+
+    tags: list[Entry]  # that were asked for, each once
+    generation: Manifest
+    sequence: int  # of the last upload or deletion that it knows
+    video_ids: list[str]  # k of them
+    starts: np.ndarray  # (k,), first frame
+    codes: np.ndarray  # (k,) uint16 score codes, falling
+    complete: bool  # False: fewer than asked for, as the kept lists don't tell what comes next
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MomentPage:
+    """The same with adjacent segments as one moment; each ranks by its best segment."""
+
+    tags: list[Entry]
+    generation: Manifest
+    sequence: int
+    video_ids: list[str]  # m of them
+    starts: np.ndarray  # (m,) int64, first frame
+    ends: np.ndarray  # (m,) int64, frame behind the last
+    peaks: np.ndarray  # (m,) int64, first frame of the best segment
+    codes: np.ndarray  # (m,) uint16, falling: of the best segment
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strip:
+    """One video's scores over time."""
+
+    video_id: str
+    tags: list[Entry]  # R rows
+    generation: Manifest
+    sequence: int
+    starts: np.ndarray  # (S,) int64, first frame
+    codes: np.ndarray  # (R, S) uint16
+    known: np.ndarray  # (R, S) bool: False where a score is not kept, as it is below all that the tag's list holds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredVideo:
+    """Every segment of one video with its best tags."""
+
+    starts: np.ndarray  # (S,) int64, first frame
+    classes: np.ndarray  # (S, top) int64 class ordinals, best first; ties by smaller ordinal
+    probabilities: np.ndarray  # (S, top) float32
+
+
+@dataclass(frozen=True, slots=True)
+class TagList:
+    """Tags with the number of segments in each one's list, all from one moment."""
+
+    generation: Manifest
+    sequence: int
+    counts: list[tuple[Entry, int]]
