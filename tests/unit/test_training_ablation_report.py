@@ -8,7 +8,7 @@ import pytest
 
 from segsearch.core.errors import DataError
 from segsearch.training.ablation.report import write_report
-from segsearch.training.ablation.results import Result
+from segsearch.training.ablation.results import Result, class_names
 from segsearch.training.ablation.rows import rows
 from segsearch.training.rated_map import RATED_MAP
 
@@ -105,6 +105,16 @@ def test_a_row_whose_results_are_damaged_is_named_and_nothing_is_written(trained
     with pytest.raises(DataError, match="gru, results"):
         write_report(trained / "out", trained / "results.md", str(trained))
     assert not (trained / "results.md").exists()
+
+
+def test_an_epoch_that_was_judged_twice_around_a_kill_is_one_point_of_its_curve(trained):
+    path = trained / "out" / "dbof" / "fold2" / "metrics.jsonl"
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+    assert Result.read(trained / "out", "dbof").curves.shape == (5, EPOCHS)
+
+
+def test_the_classes_of_a_folder_behind_a_url_have_their_names(trained, tmp_path):
+    assert class_names(trained.as_uri(), tmp_path / "cache") == {0: "Speech", 1: "Music"}
 
 
 def test_without_any_structure_there_is_nothing_to_report(tmp_path):

@@ -13,6 +13,8 @@ import numpy as np
 
 from segsearch.core.errors import DataError
 from segsearch.training.ablation.queue import DONE, SECONDS
+from segsearch.training.folder import CACHE
+from segsearch.training.input.remote import files_of, inside
 from segsearch.training.rated_map import RATED_MAP
 
 MOVING = ("moving_mean", "moving_variance", "moves")  # batch norm's statistics are weights, and no parameters
@@ -64,15 +66,17 @@ class Result:
         return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
-def class_names(data: str) -> dict[int, str]:
-    """Names of the folder's classes by label index."""
-    with (Path(data) / "vocabulary.csv").open(newline="") as file:
+def class_names(data: str, cache: Path = CACHE) -> dict[int, str]:
+    """Names of the folder's classes by label index; the folder is a path or a URL."""
+    (path,) = files_of(inside(data, "vocabulary.csv"), cache)
+    with path.open(newline="") as file:
         return {int(row["Index"]): row["Name"] for row in csv.DictReader(file)}
 
 
 def _curve(folder: Path) -> list[float]:
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [line[RATED_MAP] for line in lines if RATED_MAP in line]
+    # A kill right after an epoch was judged has it judged again, at the same step.
+    return list({line["step"]: line[RATED_MAP] for line in lines if RATED_MAP in line}.values())
 
 
 def _parameters(folder: Path) -> int:
