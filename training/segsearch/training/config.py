@@ -101,9 +101,7 @@ class StageConfig:
     mean_teacher: MeanTeacherConfig | None = None  # stage 2 only; needs unlabelled segments
     evaluate_every_epochs: int = 1
     evaluate_videos: int = 20_000  # stage 1 is judged by at most so many held-out videos
-    evaluate_shift: int = (
-        0  # stage 2: a score is the mean over windows shifted by so many frames either way (9th place)
-    )
+    evaluate_shift: int = 0  # stage 2: scores are means over windows shifted by so many frames either way (9th place)
     log_every_steps: int = 50
     save_every_steps: int = 500  # a multiple of log_every_steps; also at the end of every epoch
 
