@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from segsearch.core.errors import ConfigError
 from segsearch.core.score_codes import decode, encode_logits, encode_probabilities
-from segsearch.training.ensemble.blend import write_folds, write_others
+from segsearch.training.ensemble.blend import Blending, write_folds, write_lessons, write_others
 from segsearch.training.ensemble.cli import Found, Way, ensemble
 from segsearch.training.ensemble.members import Members
 from segsearch.training.ensemble.votes import WAYS
@@ -21,6 +21,10 @@ from segsearch.training.folder import FOLDS, DataFolder
 from segsearch.training.rated_map import rated_map
 from segsearch.training.score_matrix import ScoreMatrix, VideoScores, check_folds, write_score_matrix
 from tests.made_up_models import tiny_folder, write_model
+
+
+def blending(data, way="logit"):
+    return Blending(way=way, vocabulary=data.segment_vocabulary)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def test_a_folds_ratings_have_no_say_in_its_own_weights(members, ballot):
 @pytest.mark.parametrize("way", ["probability", "geometric", "logit", "rank"])
 def test_an_ensembles_matrices_are_the_weighted_means_of_its_members(way, members, data, tmp_path):
     weights = [(0.2, 0.5, 0.3)] * FOLDS
-    write_folds(members, way, weights, data.segment_vocabulary, tmp_path)
+    write_folds(members, blending(data, way), weights, tmp_path)
     for fold in range(FOLDS):
         parts = [member.folds[fold].codes for member in members.members]
         written = ScoreMatrix.open(tmp_path / f"fold{fold}" / "matrix.npz")
@@ -128,7 +132,7 @@ def plain_blend(way, parts, weights):
 
 
 def test_an_ensembles_matrices_are_held_out_scores_like_any_models(members, data, tmp_path):
-    write_folds(members, "logit", [(0.5, 0.5, 0.0)] * FOLDS, data.segment_vocabulary, tmp_path)
+    write_folds(members, blending(data), [(0.5, 0.5, 0.0)] * FOLDS, tmp_path)
     check_folds([ScoreMatrix.open(tmp_path / f"fold{fold}" / "matrix.npz") for fold in range(FOLDS)])
 
 
@@ -138,13 +142,58 @@ def test_other_shards_are_averaged_over_folds_and_members(make, shared, data, tm
     for folder, seed in zip(folders, (6, 7), strict=True):
         make(folder.name, seed, 0.0, shards=test)
     members = Members.open(folders, data)
-    path = write_others(members, "test", "probability", [0.75, 0.25], data.segment_vocabulary, tmp_path)
+    path = write_others(members, "test", blending(data, "probability"), [0.75, 0.25], tmp_path)
     means = [np.mean([decode(matrix.codes) for matrix in member.others("test")], axis=0) for member in members.members]
     expected = encode_probabilities(0.75 * means[0] + 0.25 * means[1])
     matrix = ScoreMatrix.open(path)
     assert np.abs(matrix.codes.astype(int) - expected.astype(int)).max() <= 1
     assert matrix.about.fold is None
     assert matrix.about.held_out
+
+
+def lesson_of(make, data, name, of, **changes):
+    """A run with `learned.npz` in each fold, of the shards that fold `of` learns from; changes: of what they say."""
+    learned, _ = data.fold(of)
+    folder = make(name, 8, 1.0)
+    made = make(f"{name}_lesson", 9, 0.0, shards=learned, **changes)
+    for number in range(FOLDS):
+        (made / f"fold{number}" / "test.npz").replace(folder / f"fold{number}" / "learned.npz")
+    return Members.open([folder], data).members[0]
+
+
+def test_a_fold_teaches_by_its_own_networks_and_the_weights_that_never_saw_it(make, shared, data, tmp_path):
+    test = [shared / "data" / "tiny" / "test00.tfrecord"]
+    folders = [make(name, seed, 1.0) for name, seed in (("five", 4), ("six", 5))]
+    for folder, seed in zip(folders, (6, 7), strict=True):
+        make(folder.name, seed, 0.0, shards=test)
+    members = Members.open(folders, data)
+    weights = [(fold / 4, 1 - fold / 4) for fold in range(FOLDS)]
+    write_lessons(members, "test", blending(data, "probability"), weights, tmp_path)
+    for fold, (one, two) in enumerate(weights):
+        first, second = (decode(member.others("test")[fold].codes).astype(np.float64) for member in members.members)
+        written = ScoreMatrix.open(tmp_path / f"fold{fold}" / "test.npz")
+        expected = encode_probabilities(one * first + two * second)
+        assert np.abs(written.codes.astype(int) - expected.astype(int)).max() <= 1
+        assert written.about.fold == fold
+
+
+def test_a_lesson_on_shards_that_its_network_learned_from_is_taken(make, data):
+    lesson = lesson_of(make, data, "honest", 2).lesson("learned", 2)
+    assert set(lesson.about.shards) == set(lesson.about.trained_on)
+
+
+@pytest.mark.parametrize(
+    ("fold", "changes", "reason"),
+    [
+        (2, {"trained_on": ("validate02.tfrecord",)}, "learned from validate02.tfrecord; wanted nothing of fold 2"),
+        (1, {}, "scores of validate01.tfrecord; wanted nothing of fold 1"),
+        (2, {"fold": 3}, "fold 3; wanted fold 2"),
+    ],
+)
+def test_a_lesson_that_leaks_is_refused_by_name(fold, changes, reason, make, data):
+    member = lesson_of(make, data, f"leaking_{fold}_{len(changes)}_{next(iter(changes), '')}", 2, **changes)
+    with pytest.raises(MatrixRefused, match=reason):
+        member.lesson("learned", fold)
 
 
 @pytest.mark.parametrize(
@@ -198,3 +247,16 @@ def test_the_command_reports_what_it_found_and_leaves_the_matrices(weights, runs
     rated = Members.open(runs, data).rated
     for matrix, part, value in zip(matrices, rated, told["fold_rated_map_at_100k"], strict=True):
         assert rated_map(matrix.codes[matrix.rows_of(part.ids)], part) == pytest.approx(value, abs=1e-9)
+
+
+def test_the_commands_figures_are_those_of_the_matrices_that_rules_have_moved(runs, shared, tmp_path):
+    folder = tiny_folder(shared, tmp_path / "data")
+    app = typer.Typer()
+    app.command()(ensemble)
+    told = {}
+    for name, rule in (("plain", []), ("skipping", ["--skip-first-s", "1000"])):
+        arguments = [*map(str, runs), "--data", str(folder), "--out", str(tmp_path / name), "--weights", "equal", *rule]
+        told[name] = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert told["skipping"]["weights"] == told["plain"]["weights"]
+    assert told["skipping"]["pooled_rated_map_at_100k"] < told["plain"]["pooled_rated_map_at_100k"] - 0.02
+    assert (ScoreMatrix.open(tmp_path / "skipping" / "fold0" / "matrix.npz").codes == 0).all()

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from segsearch.core.score_codes import LOGITS
-from segsearch.training.ensemble.blend import write_folds, write_others
+from segsearch.training.ensemble.blend import Blending, write_folds, write_others
 from segsearch.training.ensemble.members import Members
 from segsearch.training.errors import MatrixRefused
 from segsearch.training.folder import FOLDS, DataFolder
@@ -22,6 +22,10 @@ from segsearch.training.score_matrix import ScoreMatrix
 from tests.made_up_models import tiny_folder, write_model
 
 QUICK = RankerConfig(rounds=20, patience=20, least_rows=3, leaves=4)
+
+
+def blending(data, way="logit"):
+    return Blending(way=way, vocabulary=data.segment_vocabulary)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def members(data, tmp_path_factory):
 def ensemble(members, data, tmp_path_factory):
     """The folder of an ensemble of the two that mean what they say."""
     out = tmp_path_factory.mktemp("ensemble")
-    write_folds(members, "logit", [(0.5, 0.5, 0.0)] * FOLDS, data.segment_vocabulary, out)
+    write_folds(members, blending(data), [(0.5, 0.5, 0.0)] * FOLDS, out)
     return out
 
 
@@ -103,8 +107,8 @@ def test_other_shards_are_ordered_by_all_folds_and_scored_as_all_networks_do(mem
     test, root = [shared / "data" / "tiny" / "test00.tfrecord"], members.members[0].folder.parent
     for number, member in enumerate(members.members):
         write_model(root, data, member.name, 10 + number, 0.0, shards=test)
-    write_folds(members, "logit", [(0.5, 0.5, 0.0)] * FOLDS, data.segment_vocabulary, tmp_path / "ensemble")
-    write_others(members, "test", "logit", [0.5, 0.5, 0.0], data.segment_vocabulary, tmp_path / "ensemble")
+    write_folds(members, blending(data), [(0.5, 0.5, 0.0)] * FOLDS, tmp_path / "ensemble")
+    write_others(members, "test", blending(data), [0.5, 0.5, 0.0], tmp_path / "ensemble")
     levels = LevelTwo.open(members, tmp_path / "ensemble", QUICK, OrderConfig())
     (tmp_path / "out").mkdir()
     ordered = ScoreMatrix.open(levels.write_others("test", data.segment_vocabulary, tmp_path / "out"))

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,42 +23,63 @@ from segsearch.training.score_matrix import About, ScoreMatrix, VideoScores, wri
 NAME = "ensemble"
 
 
-def write_folds(
-    members: Members, way: str, weights: Sequence[Sequence[float]], vocabulary: Vocabulary, out: Path
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Blending:
+    """How several matrices become one."""
+
+    way: str  # see `votes.votes_of`
+    vocabulary: Vocabulary
+
+
+def write_folds(members: Members, blending: Blending, weights: Sequence[Sequence[float]], out: Path) -> None:
     """`fold0/matrix.npz` ... of the ensemble. weights: of each fold, found without it: these scores are honest."""
     for fold in range(FOLDS):
-        path = out / f"fold{fold}" / MATRIX
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_blend(path, [member.folds[fold] for member in members.members], way, weights[fold], vocabulary, fold)
+        matrices = [member.folds[fold] for member in members.members]
+        write_blend(_in_fold(out, fold, MATRIX), matrices, blending, weights[fold], fold)
 
 
-def write_others(
-    members: Members, name: str, way: str, weights: Sequence[float], vocabulary: Vocabulary, out: Path
-) -> Path:
+def write_lessons(
+    members: Members, name: str, blending: Blending, weights: Sequence[Sequence[float]], out: Path
+) -> None:
+    """`fold0/<name>.npz` ...: what each fold's own networks say of other shards, to teach a student of that fold.
+
+    These networks have not seen the fold's ratings, nor did the weights that count them. They may have learned from
+    the shards that they score: so does their student.
+    """
+    for fold in range(FOLDS):
+        matrices = [member.lesson(name, fold) for member in members.members]
+        for matrix in matrices:
+            check_same_segments(matrices[0], matrix)
+        write_blend(_in_fold(out, fold, f"{name}.npz"), matrices, blending, weights[fold], fold)
+
+
+def write_others(members: Members, name: str, blending: Blending, weights: Sequence[float], out: Path) -> Path:
     """`<name>.npz`: other shards as all members' five networks score them, each network a fifth of its member."""
     matrices = [member.others(name) for member in members.members]
     for parts in matrices:
         check_same_segments(matrices[0][0], parts[0])
     shares = [weight / FOLDS for weight in weights for _ in range(FOLDS)]
     path = out / f"{name}.npz"
-    write_blend(path, list(itertools.chain.from_iterable(matrices)), way, shares, vocabulary, None)
+    write_blend(path, list(itertools.chain.from_iterable(matrices)), blending, shares, None)
     return path
 
 
 def write_blend(
-    path: Path,
-    matrices: Sequence[ScoreMatrix],
-    way: str,
-    weights: Sequence[float],
-    vocabulary: Vocabulary,
-    fold: int | None,
+    path: Path, matrices: Sequence[ScoreMatrix], blending: Blending, weights: Sequence[float], fold: int | None
 ) -> int:
     """One matrix of the weighted mean of several over the same segments; returns how many segments it has."""
-    return write_score_matrix(path, _about(matrices, way, weights, fold), vocabulary, _videos(matrices, way, weights))
+    about = _about(matrices, blending, weights, fold)
+    return write_score_matrix(path, about, blending.vocabulary, _videos(matrices, blending, weights))
 
 
-def _videos(matrices: Sequence[ScoreMatrix], way: str, weights: Sequence[float]) -> Iterator[VideoScores]:
+def _in_fold(out: Path, fold: int, name: str) -> Path:
+    folder = out / f"fold{fold}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def _videos(matrices: Sequence[ScoreMatrix], blending: Blending, weights: Sequence[float]) -> Iterator[VideoScores]:
+    way = blending.way
     counted = [(matrix, weight) for matrix, weight in zip(matrices, weights, strict=True) if weight]
     votes = [votes_of(way, matrix.codes) for matrix, _ in counted]
     first = matrices[0]
@@ -66,16 +88,17 @@ def _videos(matrices: Sequence[ScoreMatrix], way: str, weights: Sequence[float])
         rows = slice(ends[number - 1] if number else 0, ends[number])
         parts = (vote.of(matrix.codes[rows]) for vote, (matrix, _) in zip(votes, counted, strict=True))
         mean = weighted_mean(parts, [weight for _, weight in counted])
-        yield VideoScores(video, first.segment_starts[rows].astype(np.int64), codes_of(way, mean))
+        starts = first.segment_starts[rows].astype(np.int64)
+        yield VideoScores(video, starts, codes_of(way, mean))
 
 
-def _about(matrices: Sequence[ScoreMatrix], way: str, weights: Sequence[float], fold: int | None) -> About:
+def _about(matrices: Sequence[ScoreMatrix], blending: Blending, weights: Sequence[float], fold: int | None) -> About:
     first = matrices[0].about
     parts = [[matrix.about.checkpoint, weight] for matrix, weight in zip(matrices, weights, strict=True)]
     return About(
         run=NAME,
         stage=NAME if fold is None else f"fold{fold}",
-        checkpoint=hashlib.sha256(json.dumps([way, parts]).encode()).hexdigest(),
+        checkpoint=hashlib.sha256(json.dumps([blending.way, parts]).encode()).hexdigest(),
         fold=fold,
         vocabulary_digest=first.vocabulary_digest,
         feature_space=first.feature_space,

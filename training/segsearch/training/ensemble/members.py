@@ -54,6 +54,15 @@ class Member:
             check_same_segments(matrices[0], matrix)
         return matrices
 
+    def lesson(self, name: str, fold: int) -> ScoreMatrix:
+        """`fold<fold>/<name>.npz`: what that fold's network says of other shards, those it learned from included.
+
+        Raises MatrixRefused where it learned from the fold, or scores it.
+        """
+        matrix = ScoreMatrix.open(self.folder / f"fold{fold}" / f"{name}.npz")
+        check_lesson(matrix, fold, self.folds[fold].about.shards)
+        return matrix
+
 
 @dataclass(frozen=True, eq=False)
 class Members:
@@ -89,6 +98,20 @@ class Members:
         """(P,) uint16: a member's codes of the fold's rated pairs."""
         matrix, rated = member.folds[fold], self.rated[fold]
         return np.asarray(matrix.codes[matrix.rows_of(rated.ids)[rated.rows], rated.ordinals])
+
+
+def check_lesson(matrix: ScoreMatrix, fold: int, held_out: Sequence[str]) -> None:
+    """Raises MatrixRefused unless a matrix may teach a student of the fold.
+
+    held_out: names of the fold's shards. A network that learned from one would tell the student what the fold's
+    ratings say, and its scores of one would show the student what it is to be judged by.
+    """
+    about = matrix.about
+    if about.fold != fold:
+        raise MatrixRefused(matrix.path, f"fold {about.fold}", f"fold {fold}")
+    for what, shards in (("a network that learned from", about.trained_on), ("scores of", about.shards)):
+        if leaking := sorted(set(shards) & set(held_out)):
+            raise MatrixRefused(matrix.path, f"{what} {leaking[0]}", f"nothing of fold {fold}, by which it is judged")
 
 
 def _check_vocabulary(matrix: ScoreMatrix, data: DataFolder) -> None:

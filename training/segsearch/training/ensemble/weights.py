@@ -9,14 +9,17 @@ M members, P rated pairs.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from segsearch.training.ensemble.members import Members
+from segsearch.core.score_matrix import ScoreMatrix
+from segsearch.training.ensemble.members import MATRIX, Members
 from segsearch.training.ensemble.votes import codes_of, votes_of, weighted_mean
 from segsearch.training.folder import FOLDS
 from segsearch.training.input.survey import RatedSegments
-from segsearch.training.rated_map import mean_precision, pair_precisions
+from segsearch.training.rated_map import mean_precision, pair_precisions, rated_map, rated_precisions
 
 ROUNDS = 40  # of forward selection: weights are multiples of 1/40 at the finest
 STEPS = (0.0, 0.5, 0.8, 1.25, 2.0)  # what a weight is multiplied by when it is tried
@@ -111,6 +114,19 @@ class Nested:
     @property
     def mean(self) -> float:
         return float(np.mean(self.folds))
+
+
+def figures_of(members: Members, folder: Path) -> dict[str, Any]:
+    """Rated MAP of the matrices below `folder`, as `segsearch train` names its figures: of `blend.write_folds`, say."""
+    matrices = [ScoreMatrix.open(folder / f"fold{fold}" / MATRIX) for fold in range(FOLDS)]
+    parts = zip(matrices, members.rated, strict=True)
+    codes = [np.asarray(matrix.codes[matrix.rows_of(rated.ids)]) for matrix, rated in parts]
+    folds = [rated_map(*fold) for fold in zip(codes, members.rated, strict=True)]
+    return {
+        "pooled_rated_map_at_100k": mean_precision(rated_precisions(np.concatenate(codes), members.together)),
+        "mean_rated_map_at_100k": float(np.mean(folds)),
+        "fold_rated_map_at_100k": folds,
+    }
 
 
 def nested(members: Members, ballot: Ballot, find: Finder) -> Nested:
