@@ -7,6 +7,7 @@ it returns; a process that dies in between leaves the commit before.
 
 import errno
 import os
+import resource
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -84,9 +85,10 @@ class Environment:
         """Raises lmdb.MapFullError where a transaction that added so much leaves less than the reserve."""
         used_bytes = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
         if used_bytes + 2 * (added_bytes + RESERVE_BYTES) > self._lmdb.info()["map_size"]:
-            # LMDB doesn't say what is free within the file: taking it and giving it back does.
-            transaction.put(_PROBE_KEY, bytes(RESERVE_BYTES), db=self.tables[META])
-            transaction.delete(_PROBE_KEY, db=self.tables[META])
+            # LMDB doesn't say what is free within the file: taking it, and not keeping it, does.
+            with self._lmdb.begin(parent=transaction, write=True) as probe:
+                probe.put(_PROBE_KEY, bytes(RESERVE_BYTES), db=self.tables[META])
+                probe.abort()
 
     def close(self) -> None:
         if os.getpid() == self._process:
@@ -147,10 +149,21 @@ def _translated(path: Path, error: Exception) -> SegsearchError:
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
     if isinstance(error, lmdb.MapFullError):
         return StorageFull(path, "it has grown to its limit, map_bytes; wanted room for one more change")
-    if code in _NO_ROOM:
+    if code in _NO_ROOM or (code == errno.EIO and _is_full(path)):
+        code = code if code in _NO_ROOM else errno.ENOSPC
         return StorageFull(path, f"{os.strerror(code)}; wanted room for one more change")
     if isinstance(error, lmdb.MapResizedError):
         return StorageFailed(path, "another process lets it grow further than this one; wanted the same map_bytes")
     if isinstance(error, _DAMAGED):
         return LiveStoreCorrupt(path, "the trees", str(error))
     return StorageFailed(path, str(error))
+
+
+def _is_full(path: Path) -> bool:
+    """Whether hardly anything can be added to the file: LMDB calls a write that ended early for it an input/output
+    error.
+    """
+    status = os.statvfs(path)
+    limit, size = resource.getrlimit(resource.RLIMIT_FSIZE)[0], path.stat().st_size
+    limited = limit != resource.RLIM_INFINITY and limit - size < RESERVE_BYTES
+    return limited or status.f_bavail * status.f_frsize < RESERVE_BYTES

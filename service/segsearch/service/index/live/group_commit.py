@@ -8,10 +8,11 @@ error reaches exactly those whose change is not stored.
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
-from segsearch.core.errors import StorageFailed
+from segsearch.core.errors import StorageFailed, StorageFull
 from segsearch.service.index.live.environment import Environment
 from segsearch.service.index.live.format import BATCH_BYTES, BATCH_CHANGES
 from segsearch.service.index.live.operations import Edit, Operation, Stored
@@ -33,6 +34,7 @@ class GroupCommit:
         self._changed = Condition()
         self._thread: Thread | None = None
         self._closed = False
+        self._moved_on_at = -1  # revision
 
     def carry_out(self, operation: Operation) -> Stored | None:
         """Returns when the operation is on disk; raises what kept it from there."""
@@ -70,11 +72,13 @@ class GroupCommit:
         try:
             answers = self._transact([waiting.operation for waiting in batch])
         except Exception as error:  # whatever it is, it belongs to the callers
-            if len(batch) == 1:
+            if isinstance(error, StorageFull) and self._moved_on():
+                self._commit(batch)
+            elif len(batch) == 1:
                 batch[0].answer.set_exception(error)
-                return
-            for waiting in batch:
-                self._commit([waiting])
+            else:
+                for waiting in batch:
+                    self._commit([waiting])
         else:
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.answer.set_result(answer)
@@ -89,6 +93,21 @@ class GroupCommit:
             if not edit.finish():
                 transaction.abort()  # nothing was written: nothing to wait for
         return answers
+
+    def _moved_on(self) -> bool:
+        """Commits nothing, where something was committed since it last did so: LMDB gives what one commit freed to
+        the commit after the next.
+        """
+        with suppress(StorageFailed), self._environment.writing() as transaction:
+            edit = Edit(Snapshot(self._environment, transaction))
+            if edit.counters.revision == self._moved_on_at:
+                transaction.abort()
+                return False
+            edit.changed = True
+            edit.finish()
+            self._moved_on_at = edit.counters.revision
+            return True
+        return False
 
 
 def _fitting(operations: Sequence[Operation]) -> int:

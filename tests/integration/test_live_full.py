@@ -1,0 +1,133 @@
+"""Without room, an upload is refused in words and reading goes on; with room again, so does writing, at once."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from segsearch.core.errors import StorageFull
+from segsearch.service.index.live.store import LiveStore
+from tests.conftest import ROOT
+from tests.live_videos import SPACE, frames_of
+
+BIG = 4_000  # frames
+
+
+def fill(store, limit=10_000, frame_count=BIG):
+    """Uploads until there is no room; returns how many were acknowledged."""
+    for number in range(limit):
+        try:
+            store.put(f"v{number}", frames_of(number, frame_count), {})
+        except StorageFull:
+            return number
+    raise AssertionError(f"{limit} uploads found room")
+
+
+def check_all(store, count, first=0):
+    store.verify()
+    assert [video.video_id for video in store.videos()] == [f"v{number}" for number in range(first, count)]
+    np.testing.assert_array_equal(store.get(f"v{count - 1}").frames, frames_of(count - 1, BIG))
+
+
+def test_a_store_at_its_limit_reads_deletes_and_takes_uploads_again(tmp_path):
+    with LiveStore.open(tmp_path, SPACE, map_bytes=6 << 20) as store:
+        count = fill(store)
+        assert count > 10
+        with pytest.raises(StorageFull, match="map_bytes"):
+            store.put("late", frames_of(1, BIG), {})
+        check_all(store, count)
+        for number in range(4):
+            store.delete(f"v{number}")
+        assert store.put("late", frames_of(1, BIG), {}).sequence == count + 5
+        store.delete("late")
+        check_all(store, count, first=4)
+
+
+def test_a_store_at_its_limit_can_be_folded(tmp_path):
+    with LiveStore.open(tmp_path, SPACE, map_bytes=6 << 20) as store:
+        count = fill(store)
+        store.fold(count)
+        assert list(store.videos()) == []
+        assert fill(store) > count // 2
+
+
+def test_a_store_at_its_limit_of_many_small_videos_can_be_folded(tmp_path):
+    with LiveStore.open(tmp_path, SPACE, map_bytes=3 << 20) as store:
+        count = fill(store, frame_count=100)
+        assert count > 200
+        store.fold(count)
+        assert list(store.videos()) == []
+        assert not store.put("again", frames_of(1, 100), {}).unchanged
+
+
+def test_an_upload_larger_than_the_store_is_refused_again_and_again(tmp_path):
+    with LiveStore.open(tmp_path, SPACE, map_bytes=4 << 20) as store:
+        for _ in range(3):
+            with pytest.raises(StorageFull):
+                store.put("huge", np.zeros((6 << 20, 1), np.uint8), {})
+        assert not store.put("small", frames_of(1), {}).unchanged
+
+
+# Fills a file system or a file size limit, makes room, goes on; run in a process of its own.
+FILLED = """
+import resource, sys
+from pathlib import Path
+from segsearch.service.index.live.store import LiveStore
+from tests.integration.test_live_full import BIG, SPACE, check_all, fill, frames_of
+
+directory, how = Path(sys.argv[1]), sys.argv[2]
+with LiveStore.open(directory / "live", SPACE) as store:
+    ballast = directory / "ballast"
+    if how == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, resource.RLIM_INFINITY))
+    else:
+        ballast.write_bytes(bytes(2 << 20))
+    count = fill(store)
+    check_all(store, count)
+    assert fill(store) == count, "what is there already is acknowledged without room"
+    if how == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    else:
+        ballast.unlink()
+    assert store.put(f"v{count}", frames_of(count, BIG), {}).sequence == count + 1
+    check_all(store, count + 1)
+with LiveStore.open(directory / "live", SPACE) as store:
+    check_all(store, count + 1)
+print("went on after", count)
+"""
+
+
+def run(words):
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("went on after")
+
+
+def test_a_file_size_limit_is_answered_by_storage_full_until_it_is_lifted(tmp_path):
+    run([sys.executable, "-c", FILLED, str(tmp_path), "limit"])
+
+
+def test_a_full_file_system_is_answered_by_storage_full_until_there_is_room(tmp_path):
+    mount = f"mount -t tmpfs -o size=8m none {tmp_path}"
+    may = shutil.which("unshare") and subprocess.run(
+        ["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False
+    )
+    if not may or may.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    run(
+        [
+            "unshare",
+            "-rm",
+            "sh",
+            "-c",
+            f'{mount} && exec "$@"',
+            "sh",
+            sys.executable,
+            "-c",
+            FILLED,
+            str(tmp_path),
+            "disk",
+        ]
+    )
