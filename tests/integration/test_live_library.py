@@ -1,11 +1,14 @@
 """Uploads and deletions through the library: at once in every answer, and the same answers after compaction."""
 
+import json
+
 import numpy as np
 import pytest
 
 from segsearch.core.errors import NotIndexing, UnknownGeneration, UnknownVideo
 from segsearch.core.score_codes import PROBABILITIES, encode_probabilities
 from segsearch.core.segments import segment_starts
+from segsearch.service.index.format import LIVE
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.compaction import compact
 from segsearch.service.jobs.reindex import reindex
@@ -16,8 +19,8 @@ UPLOADS = make_videos(6, seed=7, prefix="up")
 
 
 @pytest.fixture
-def store(tmp_path, scorer):
-    with LiveStore.open(tmp_path / "live", scorer.bundle.manifest.features.space) as opened:
+def store(index, scorer):
+    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as opened:
         yield opened
 
 
@@ -170,6 +173,26 @@ def test_what_arrives_during_a_compaction_stays_live(live, index, store):
     live.refresh()
     assert live.view().number == 2
     assert live.search("Rain", SEARCH_LIMIT).video_ids.count("later") == len(segment_starts(len(UPLOADS[0].frames)))
+
+
+def test_the_command_compacts_what_a_server_stored(index, scorer, videos, command_line):
+    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
+        live = SegmentLibrary(scorer, index, store)
+        upload_all(live)
+        live.delete(videos[2].id)
+        before, segments = everything(live), live.view().segment_count
+    code, lines, _ = command_line("index", "compact", index.root)
+    told = json.loads(lines[-1])
+    assert (code, told["generation"], told["segments"]) == (0, 2, segments)
+    assert told["removed"] == len(segment_starts(len(videos[2].frames)))
+    assert everything(SegmentLibrary(scorer, index)) == before
+    assert json.loads(command_line("index", "compact", index.root)[1][-1])["changed"] is False
+
+
+def test_an_index_that_nothing_was_uploaded_to_says_so(index, command_line):
+    code, _, told = command_line("index", "compact", index.root)
+    assert code == 1
+    assert "no live store" in told
 
 
 def test_without_a_change_there_is_nothing_to_compact(index, store):

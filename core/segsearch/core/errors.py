@@ -316,6 +316,16 @@ class NotIndexing(SegsearchError):
         self.directory = directory
 
 
+class LiveStoreMissing(SegsearchError):
+    """An index directory without a live store: nothing was ever uploaded to it."""
+
+    code = "live-store-missing"
+
+    def __init__(self, directory: Path):
+        super().__init__(f"index {directory}: no live store; wanted one that `segsearch serve --live` made")
+        self.directory = directory
+
+
 class LackingScores(SegsearchError):
     """Live videos that no model but another one has scored."""
 

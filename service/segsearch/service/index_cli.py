@@ -1,4 +1,4 @@
-"""`segsearch index list | verify | activate | compare | from-matrices`: the generations of an index directory.
+"""`segsearch index list | verify | activate | compact | compare | from-matrices`: an index directory's generations.
 
 Heavy imports wait until a command runs.
 """
@@ -79,6 +79,30 @@ def activate(
     with suppress(NoGeneration):
         before = directory.current()
     emit(generation=directory.activate(number).number, before=before, index=str(index))
+
+
+@index.command()
+def compact(index: IndexArgument, keep_generations: KeepGenerationsOption = 3) -> None:
+    """Publish a generation of what can be found now, uploads and deletions included; a server switches to it."""
+    from segsearch.core.errors import LiveStoreMissing
+    from segsearch.service.index.format import LIVE
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.index.live.store import LiveStore
+    from segsearch.service.jobs import compaction
+
+    directory = IndexDirectory(index)
+    space = directory.open_current().manifest.feature_space
+    if not (index / LIVE).is_dir():
+        raise LiveStoreMissing(index)
+    with LiveStore.open(index / LIVE, space, readonly=True) as store:
+        done = compaction.compact(directory, store, keep_generations=keep_generations)
+    if done is None:
+        emit(generation=directory.current(), changed=False, index=str(index))
+        return
+    emit(
+        generation=done.manifest.number, changed=True, segments=done.manifest.segment_count, added=done.added,
+        removed=done.removed, seconds=round(done.seconds, 3), index=str(index),
+    )  # fmt: skip
 
 
 @index.command()

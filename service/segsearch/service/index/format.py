@@ -13,6 +13,7 @@ import numpy as np
 FORMAT_VERSION: Final = 1
 
 CURRENT: Final = "CURRENT"  # in the index directory: the number of the generation that answers
+LIVE: Final = "live"  # in the index directory: the live store
 MANIFEST: Final = "manifest.json"
 VOCABULARY: Final = "vocabulary.csv"
 
