@@ -1,7 +1,7 @@
 """Trained networks of the public reference systems, read into ours.
 
 Where it stands: `segsearch import-checkpoint` reads a `Reference`, builds the network of `converted` and loads its
-weights; `check` compares outputs. `layouts` knows which variable is which. Imports no TensorFlow.
+weights; `check` compares outputs. `layouts` and `heads` know which variable is which. Imports no TensorFlow.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from segsearch.core.errors import CheckpointMismatch, ConfigError
 from segsearch.core.features import FeatureSpec
 from segsearch.training.aggregations import DistillationConfig, MixConfig, TowerConfig
 from segsearch.training.config import NetworkConfig
-from segsearch.training.reference.layouts import AGGREGATIONS, batch_norm, head_of
+from segsearch.training.reference.heads import head_of
+from segsearch.training.reference.layouts import AGGREGATIONS
+from segsearch.training.reference.parts import batch_norm
 from segsearch.training.reference.variables import Reference, Variables, Weights
 
 __all__ = ["Converted", "Reference", "converted", "load_weights"]

@@ -1,14 +1,10 @@
-"""Which of a reference's variables is which of ours, part by part: aggregations and heads.
+"""Which of a reference's variables is which of ours, for each aggregation.
 
-Each reader gives a config and weights by our paths below that part. Sizes are taken from the variables, whose shapes
-cannot lie; flags say only what shapes cannot. `variables` names the systems.
+Where it stands: `checkpoints` asks for the reader of a model; `heads` has what lies behind, `parts` and `cells` what
+aggregations share. A reader gives a config, and the weights by our paths below the aggregation. Sizes are taken from
+the variables, whose shapes cannot lie; flags say only what shapes cannot. `variables` names the systems.
 """
 
-from typing import Any
-
-import numpy as np
-
-from segsearch.core.errors import CheckpointMismatch, ConfigError
 from segsearch.core.features import FeatureSpec
 from segsearch.training.aggregations import (
     Aggregation,
@@ -17,25 +13,16 @@ from segsearch.training.aggregations import (
     FrameMeanConfig,
     GatedDBoFConfig,
     GRUConfig,
-    Head,
     HiddenConfig,
-    LogisticConfig,
-    LogitMoEConfig,
     LSTMConfig,
-    MoEConfig,
     NetFVConfig,
     NetVLADConfig,
     NeXtVLADConfig,
-    ProbabilityGatingConfig,
     SoftDBoFConfig,
 )
 from segsearch.training.reference.cells import both_ways, gru_cell, lstm_cell, stacked
+from segsearch.training.reference.parts import bag_of, batch_norm, divisor_of, scopes_of, takes_best_too
 from segsearch.training.reference.variables import Variables, Weights
-
-BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
-BATCH_NORM_EPSILON = 1e-3
-
-# ---- aggregations: each gives its config and its weights by path below the aggregation ----
 
 
 def _frame_mean(_variables: Variables, _features: FeatureSpec) -> tuple[Aggregation, Weights]:
@@ -65,27 +52,27 @@ def _dbof(variables: Variables, features: FeatureSpec) -> tuple[Aggregation, Wei
 
 
 def _soft_dbof(variables: Variables, features: FeatureSpec) -> tuple[Aggregation, Weights]:
-    fields, weights = _bag(variables, features, "DBOF")
-    fields["max_pool"] = _max_pool(variables, weights, features)
+    fields, weights = bag_of(variables, features, "DBOF")
+    fields["max_pool"] = takes_best_too(variables, weights, features)
     return SoftDBoFConfig(**fields), weights
 
 
 def _gated_dbof(variables: Variables, features: FeatureSpec) -> tuple[Aggregation, Weights]:
-    fields, weights = _bag(variables, features, "DBOF")
+    fields, weights = bag_of(variables, features, "DBOF")
     first, scope = features.streams[0].name, variables.under("video_DBOF")
     weights |= {
         f"{first}/narrow": scope.take("dim_red"),
         f"{first}/widen": scope.take("cluster_weights_2"),
         **batch_norm(scope, "cluster_bn_2", f"{first}/batch_norm"),
     }
-    fields["max_pool"] = _max_pool(variables, weights, features)
+    fields["max_pool"] = takes_best_too(variables, weights, features)
     return GatedDBoFConfig(**fields), weights
 
 
 def _netvlad(variables: Variables, features: FeatureSpec) -> tuple[Aggregation, Weights]:
-    fields, weights = _bag(variables, features, "VLAD", remove_diagonal=variables.flag("gating_remove_diag", False))
+    fields, weights = bag_of(variables, features, "VLAD", remove_diagonal=variables.flag("gating_remove_diag", False))
     form = "light"
-    for stream, scope in _scopes(variables, features, "VLAD"):
+    for stream, scope in scopes_of(variables, features, "VLAD"):
         if "cluster_weights2" in scope:
             form, weights[f"{stream}/centres"] = "residual", scope.take("cluster_weights2")[0]
         elif "gate_weights" in scope:
@@ -94,9 +81,9 @@ def _netvlad(variables: Variables, features: FeatureSpec) -> tuple[Aggregation, 
 
 
 def _netfv(variables: Variables, features: FeatureSpec) -> tuple[Aggregation, Weights]:
-    fields, weights = _bag(variables, features, "FV")  # its gating knows no gating_remove_diag
+    fields, weights = bag_of(variables, features, "FV")  # its gating knows no gating_remove_diag
     coupled = False
-    for stream, scope in _scopes(variables, features, "FV"):
+    for stream, scope in scopes_of(variables, features, "FV"):
         weights[f"{stream}/spread"] = scope.take("covar_weights")
         coupled = "cluster_weights2" not in scope
         if not coupled:
@@ -108,7 +95,7 @@ def _nextvlad(variables: Variables, features: FeatureSpec) -> tuple[Aggregation,
     recent, in_mix = variables.reference.system == "linrongc_v3", bool(variables.scope)
     weights: Weights = {}
     clusters, groups, expansion = [], [], 1
-    for stream, scope in _scopes(variables, features, "vlad" if in_mix else "VLAD"):
+    for stream, scope in scopes_of(variables, features, "vlad" if in_mix else "VLAD"):
         weights |= {
             f"{stream}/expand": scope.take("fully_connected/weights"),
             f"{stream}/expand_biases": scope.take("fully_connected/biases"),
@@ -129,7 +116,7 @@ def _nextvlad(variables: Variables, features: FeatureSpec) -> tuple[Aggregation,
     config = NeXtVLADConfig(
         clusters=clusters[0],
         groups=groups[0],
-        stream_divisor=_divisor(variables, clusters, 2),
+        stream_divisor=divisor_of(variables, clusters, 2),
         expansion=expansion,
         hidden=hidden,
         gating=ContextGatingConfig(form="squeeze", reduction=width // reduced, unbiased=not recent),
@@ -195,141 +182,3 @@ AGGREGATIONS = {
     "GruModel": _gru,
     "GRUbidirect": _bidirectional_gru,
 }
-
-
-# ---- parts ----
-
-
-def _scopes(variables: Variables, features: FeatureSpec, kind: str) -> list[tuple[str, Variables]]:
-    if len(features.streams) != 2:
-        raise ConfigError("features", str(features), "two streams, as this model was made for video and audio")
-    video, audio = (stream.name for stream in features.streams)
-    return [(video, variables.under(f"video_{kind}")), (audio, variables.under(f"audio_{kind}"))]
-
-
-def _bag(
-    variables: Variables, features: FeatureSpec, kind: str, remove_diagonal: bool = False
-) -> tuple[dict[str, Any], Weights]:
-    """What willow's poolings share: config fields and weights of input, assignments, hidden layer and gating."""
-    weights = batch_norm(variables, "input_bn", "input_bn", size=features.size)
-    clusters, usual = [], 8 if kind == "DBOF" else 2
-    for stream, scope in _scopes(variables, features, kind):
-        weights[f"{stream}/assignment/clusters"] = scope.take("cluster_weights")
-        weights |= batch_norm(scope, "cluster_bn", f"{stream}/assignment/batch_norm", biases="cluster_biases")
-        clusters.append(scope.shape("cluster_weights")[1])
-    fields = {
-        "clusters": clusters[0],
-        "stream_divisor": _divisor(variables, clusters, usual),
-        "hidden": None,
-        "gating": None,
-    }
-    if "hidden1_weights" in variables:
-        fields["hidden"], parts = _hidden(variables, {"VLAD": "netvlad_relu", "FV": "fv_relu"}.get(kind, "dbof_relu"))
-        weights |= parts
-    if "gating_weights_2" in variables:
-        fields["gating"] = ContextGatingConfig(form="batch_norm", remove_diagonal=bool(remove_diagonal))
-        weights["gating/kernel"] = variables.take("gating_weights_2")
-        weights |= batch_norm(variables, "gating_bn", "gating/batch_norm", biases="gating_biases")
-    return fields, weights
-
-
-def _max_pool(variables: Variables, weights: Weights, features: FeatureSpec) -> bool:
-    if "hidden/kernel" not in weights:
-        return bool(variables.flag("softdbof_maxpool", False))
-    sums = sum(weights[f"{stream.name}/assignment/clusters"].shape[1] for stream in features.streams)
-    return len(weights["hidden/kernel"]) > sums
-
-
-def _hidden(variables: Variables, relu: str) -> tuple[HiddenConfig, Weights]:
-    """relu: name of the flag that says whether it is cut off; with batch norm around, the variables say so too."""
-    units = variables.shape("hidden1_weights")[1]
-    weights = {"hidden/kernel": variables.take("hidden1_weights")}
-    linear = "input_bn/gamma" in variables or not variables.flag(relu, True)
-    if "hidden1_biases" in variables and linear:
-        return HiddenConfig(units=units), {**weights, "hidden/biases": variables.take("hidden1_biases")}
-    weights |= batch_norm(variables, "hidden1_bn", "hidden/batch_norm", biases="hidden1_biases")
-    return HiddenConfig(units=units, form="batch_norm_relu6"), weights
-
-
-def _divisor(variables: Variables, clusters: list[int], usual: int) -> int:
-    first, further = clusters
-    if first // usual == further:
-        return usual
-    if first // (first // further) != further:
-        found = f"clusters {first} and {further} for video and audio"
-        raise CheckpointMismatch(variables.reference.source, found, "the second a whole part of the first")
-    return first // further
-
-
-def batch_norm(variables: Variables, theirs: str, ours: str, biases: str = "", size: int = 0) -> Weights:
-    """Batch norm's four arrays. A model made without it has `biases`, or nothing, for which a batch norm stands in that
-    adds them and changes nothing else.
-    """
-    if f"{theirs}/gamma" in variables:
-        return {f"{ours}/{part}": variables.take(f"{theirs}/{part}") for part in BATCH_NORM}
-    if biases and biases in variables:
-        shift = variables.take(biases)
-    elif size:
-        shift = np.zeros(size, np.float32)
-    else:
-        return {f"{ours}/{part}": variables.take(f"{theirs}/{part}") for part in BATCH_NORM}  # names the missing one
-    ones = np.ones_like(shift)
-    still = (ones, shift, np.zeros_like(shift), ones * np.float32(1 - BATCH_NORM_EPSILON))
-    return {f"{ours}/{part}": array for part, array in zip(BATCH_NORM, still, strict=True)}
-
-
-# ---- heads: config, weights by path below the head, classes ----
-
-
-def head_of(variables: Variables, logits: bool) -> tuple[Head, Weights, int]:
-    system = variables.reference.system
-    if "fully_connected/weights" in variables:
-        weights = {
-            "kernel": variables.take("fully_connected/weights"),
-            "biases": variables.take("fully_connected/biases"),
-        }
-        classes = len(weights["biases"])
-        if system.startswith("linrongc"):
-            l2 = float(variables.flag("l2_penalty", 1e-8))
-            return LogisticConfig(l2=l2, bias_l2=l2, start="he"), weights, classes
-        return LogisticConfig(l2=1e-8), weights, classes
-    weights, classes, mixtures = _moe(variables)
-    if system.startswith("linrongc"):
-        l2 = float(variables.flag("l2_penalty", 1e-8))
-        config: Head = LogitMoEConfig(mixtures=mixtures, l2=l2) if logits else MoEConfig(mixtures=mixtures, l2=l2)
-        return config, weights, classes
-    l2 = 1e-8 if system == "google" else float(variables.flag("moe_l2", 1e-8))
-    head = MoEConfig(mixtures=mixtures, l2=l2)
-    if "gating_prob_weights" not in variables:
-        return head, weights, classes
-    gated = {f"{head.kind}/{path}": array for path, array in weights.items()}
-    gated |= {
-        "kernel": variables.take("gating_prob_weights"),
-        **batch_norm(variables, "gating_prob_bn", "batch_norm"),
-    }
-    of_scores = len(gated["kernel"]) == classes and variables.flag("moe_prob_gating_input", "prob") == "prob"
-    config = ProbabilityGatingConfig(
-        head=head,
-        input="scores" if of_scores else "embedding",
-        remove_diagonal=bool(variables.flag("gating_remove_diag", False)),
-    )
-    return config, gated, classes
-
-
-def _moe(variables: Variables) -> tuple[Weights, int, int]:
-    """Weights, classes and mixtures. Gates have one column a class more than experts: their dummy's."""
-    if "gates1/weights" in variables:  # moe_low_rank_gating: two thin matrices, whose product is one
-        gates = variables.take("gates1/weights") @ variables.take("gates2/weights")
-    else:
-        gates = variables.take("gates/weights")
-    weights = {
-        "gates": gates,
-        "experts": variables.take("experts/weights"),
-        "biases": variables.take("experts/biases"),
-    }
-    classes = gates.shape[1] - weights["experts"].shape[1]
-    if classes < 1 or weights["experts"].shape[1] % classes:
-        found = f"gates of shape {gates.shape} and experts of shape {weights['experts'].shape}"
-        wanted = "classes x (mixtures + 1) and classes x mixtures columns"
-        raise CheckpointMismatch(variables.reference.source, found, wanted)
-    return weights, classes, weights["experts"].shape[1] // classes

@@ -1,6 +1,6 @@
 """A trained network of a public reference system: its variables under the reference's names, and its flags.
 
-Where it stands: `layouts` takes the variables one by one, `checkpoints` makes our networks of them.
+Where it stands: `layouts` and `heads` take the variables one by one, `checkpoints` makes our networks of them.
 Imports TensorFlow only to read a TensorFlow checkpoint.
 
 Known systems: google (google/youtube-8m), willow (antoine77340/Youtube-8M-WILLOW), skalic
