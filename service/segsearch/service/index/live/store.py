@@ -38,7 +38,7 @@ from segsearch.service.index.live.operations import (
     same_content,
 )
 from segsearch.service.index.live.record import Draft, Kind
-from segsearch.service.index.live.snapshot import Change, Counters, LiveVideo, Snapshot
+from segsearch.service.index.live.snapshot import Change, Counters, Entry, LiveVideo, Snapshot
 
 
 class LiveStore:
@@ -112,6 +112,19 @@ class LiveStore:
             for entry in snapshot.entries(after):
                 if not entry.deleted:
                     yield snapshot.video(entry)
+
+    def entries(self, after: int = 0) -> list[Entry]:
+        """Each video's last change behind `after`, deletions too, in order of sequence; without frames and codes."""
+        with self._snapshot() as snapshot:
+            return list(snapshot.entries(after))
+
+    def lacking(self, after: int, bundle: str) -> list[tuple[int, str]]:
+        """Sequence and id of live videos that changed behind `after` and have no codes of this bundle."""
+        with self._snapshot() as snapshot:
+            live = (entry for entry in snapshot.entries(after) if not entry.deleted)
+            return [
+                (entry.sequence, entry.video_id) for entry in live if not snapshot.has_codes(entry.sequence, bundle)
+            ]
 
     def add_codes(self, bundle: str, codes: Mapping[str, tuple[int, np.ndarray]]) -> None:
         """Adds a bundle's score codes to stored videos, given by id as sequence and (S, C) u16.
