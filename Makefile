@@ -18,7 +18,7 @@ define install
 	@touch $(1)/.installed
 endef
 
-.PHONY: help demo serve test test-slow check lint types contracts format bench bench-report bench-check runs-data ablation constraints clean
+.PHONY: help demo serve test test-slow soak check lint types contracts format bench bench-report bench-check runs-data ablation constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,10 @@ test: $(VENV)/.installed $(SERVE_VENV)/.installed ## every test but the slow one
 
 test-slow: $(VENV)/.installed $(SERVE_VENV)/.installed ## the slow tests
 	@$(BIN)/python -m pytest -m slow
+
+soak: $(VENV)/.installed $(SERVE_VENV)/.installed ## an hour or so: 200,000 random operations on a library, and the slow tests of what must not be lost
+	@SEGSEARCH_OPERATIONS=200000 $(BIN)/python -m pytest tests/integration/test_live_model.py
+	@$(BIN)/python -m pytest -m slow -k "live or kill or reindex"
 
 check: lint types contracts ## everything a change must pass
 	@$(BIN)/python -m pytest -m "not slow and not gpu" --deselect tests/unit/test_house.py
