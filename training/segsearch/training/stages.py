@@ -27,8 +27,9 @@ from segsearch.core.errors import DataError
 from segsearch.core.files import write_atomically
 from segsearch.core.progress import say
 from segsearch.core.videos import FRAME_CAP
+from segsearch.training.agreement import agree, first_difference, weights_of
 from segsearch.training.checkpoint import Checkpoint, read_weights, write_weights
-from segsearch.training.config import NetworkConfig, RunConfig
+from segsearch.training.config import RunConfig
 from segsearch.training.devices import Devices
 from segsearch.training.documents import document_of
 from segsearch.training.errors import OtherRun
@@ -47,7 +48,6 @@ from segsearch.training.score_matrix import ScoreMatrix, check_folds
 from segsearch.training.scoring import write_matrix
 from segsearch.training.trainer import Stage, train
 
-RUN = "run.json"
 STAGE1 = "stage1"
 LAST_WEIGHTS = "last_weights.npz"  # of stage 1, not averaged
 FOLDS_FILE = "folds.json"
@@ -71,7 +71,7 @@ class Run:
             self._check_start(Checkpoint.load(self.start / STAGE1))
         self.out.mkdir(parents=True, exist_ok=True)
         if self.devices.chief:
-            _agree(self.out, self._document())
+            agree(self.out, self._document())
 
     @functools.cached_property
     def devices(self) -> Devices:
@@ -222,10 +222,10 @@ class Run:
         mine = (self.config.network, self.data.features.space, self.data.vocabulary.digest)
         other = (stage1.network_config, stage1.features.space, stage1.vocabulary.digest)
         documents = [
-            {"network": _weights_of(network), "features": features, "vocabulary": vocabulary}
+            {"network": weights_of(network), "features": features, "vocabulary": vocabulary}
             for network, features, vocabulary in (other, mine)
         ]
-        difference = _first_difference("", *documents)
+        difference = first_difference("", *documents)
         if difference is not None:
             raise OtherRun(stage1.directory, *difference)
 
@@ -305,38 +305,3 @@ class Run:
             "rated": [[file.name, file.stat().st_size] for file in data.rated],
             "unlabelled": [[file.name, file.stat().st_size] for file in data.unlabelled],
         }
-
-
-def _agree(out: Path, document: dict[str, Any]) -> None:
-    """Writes run.json, or raises OtherRun naming the first field in which an older one differs."""
-    path = out / RUN
-    if not path.exists():
-        write_atomically(path, json.dumps(document, indent=1) + "\n")
-        return
-    try:
-        older = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(path, None, "settings", str(error), "JSON as `segsearch train` writes it") from None
-    if not isinstance(older, dict):
-        raise DataError(path, None, "settings", f"a {type(older).__name__}", "JSON as `segsearch train` writes it")
-    difference = _first_difference("", older, document)
-    if difference is not None:
-        raise OtherRun(out, *difference)
-
-
-def _weights_of(network: NetworkConfig) -> dict[str, Any]:
-    """The network's document without what only says how it learns: another stage 1 may have learnt otherwise."""
-    document = document_of(network)
-    if document["mix"] is not None:
-        del document["mix"]["distillation"]
-    return document
-
-
-def _first_difference(where: str, older: Any, newer: Any) -> tuple[str, Any, Any] | None:
-    if isinstance(older, dict) and isinstance(newer, dict):
-        for key in [*newer, *(older.keys() - newer.keys())]:
-            difference = _first_difference(f"{where}.{key}".strip("."), older.get(key), newer.get(key))
-            if difference is not None:
-                return difference
-        return None
-    return None if older == newer else (where, older, newer)
