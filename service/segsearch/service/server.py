@@ -2,10 +2,11 @@
 
 import signal
 import socket
+import ssl
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from segsearch.core.cli import emit
 from segsearch.core.errors import ConfigError
@@ -19,11 +20,16 @@ class _Announcing(uvicorn.Server):
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
-            emit(event="ready", url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            scheme = "https" if self.config.is_ssl else "http"
+            emit(event="ready", url=f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}")
 
 
-def serve_until_stopped(app: FastAPI, settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then returns; connections are refused from that moment on."""
+def serve_until_stopped(app: ASGIApp, settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then returns; connections are refused from that moment on.
+
+    Raises ConfigError where the address or the certificates cannot be used.
+    """
+    context = tls_context(settings)
     listening = bind(settings)
     # uvicorn raises the signal again when it has shut down; with these in place that ends nothing, and we exit 0.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -31,6 +37,7 @@ def serve_until_stopped(app: FastAPI, settings: Settings) -> None:
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="off",
         timeout_graceful_shutdown=settings.shutdown_s,
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
     )  # fmt: skip
     with listening:
         _Announcing(config).run(sockets=[listening])
@@ -52,3 +59,27 @@ def bind(settings: Settings) -> socket.socket:
         found = f"{settings.host}:{settings.port}"
         raise ConfigError("host and port", found, f"an address that can be bound ({error.strerror})") from None
     return listening
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """What TLS needs, with clients of `tls_client_ca` alone where that is set; None to serve without.
+
+    Raises ConfigError, so that a wrong file is named before anything listens.
+    """
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # A password could only be asked of a terminal.
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=lambda: "")
+    except OSError as error:
+        found = f"{settings.tls_certificate}, {settings.tls_key}"
+        raise ConfigError("tls_certificate and tls_key", found, f"PEM files that belong together ({error})") from None
+    if settings.tls_client_ca:
+        try:
+            context.load_verify_locations(settings.tls_client_ca)
+        except OSError as error:
+            raise ConfigError("tls_client_ca", str(settings.tls_client_ca), f"a PEM file ({error})") from None
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -15,7 +15,7 @@ BODY_TIMEOUT_S: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Limits and addresses of one server."""
+    """Limits, addresses and keys of one server."""
 
     host: str = "127.0.0.1"
     port: int = 8000  # 0 takes a free one
@@ -23,6 +23,14 @@ class Settings:
     body_timeout_s: int = BODY_TIMEOUT_S  # from a request's head to the end of its body
     frame_limit: int = FRAME_LIMIT  # of one video to score
     shutdown_s: int = 30  # how long requests under way may take after SIGTERM
+    keys: Path | None = None  # file of API keys; without one everybody may do everything
+    allow_open: bool = False  # serve other machines without keys
+    rate_per_s: float = 0.0  # requests of one key; 0 sets no limit
+    rate_burst: int = 100  # requests that a key may send at once
+    tls_certificate: Path | None = None  # PEM, with what leads to its authority
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None  # whose clients alone are let in
+    log_requests: bool = False  # a line for each request
 
     def __post_init__(self) -> None:
         wishes = {
@@ -31,14 +39,34 @@ class Settings:
             "body_timeout_s": (self.body_timeout_s, 1, 86_400),
             "frame_limit": (self.frame_limit, 1, FRAME_LIMIT_CAP),
             "shutdown_s": (self.shutdown_s, 0, 3_600),
+            "rate_burst": (self.rate_burst, 1, 1_000_000),
         }
         for field, (value, lowest, highest) in wishes.items():
             ConfigError.check_range(field, value, lowest, highest)
+        if not (self.rate_per_s == 0 or 0.001 <= self.rate_per_s <= 1_000_000):
+            raise ConfigError("rate_per_s", self.rate_per_s, "0 for no limit, or 0.001 to 1000000")
+        self._check_security()
+
+    def _check_security(self) -> None:
+        """Refuses what would be open, or unlimited, where somebody thinks that it is not."""
+        if not (self.is_loopback or self.keys or self.allow_open):
+            raise ConfigError("host", self.host, "an address of this machine alone, or --keys, or --allow-open")
+        if self.rate_per_s and not self.keys:
+            raise ConfigError("rate_per_s", self.rate_per_s, "--keys, too: limits are by key")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigError("tls_certificate and tls_key", "one of them", "both or neither")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ConfigError("tls_client_ca", str(self.tls_client_ca), "--tls-certificate and --tls-key, too")
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in ("127.0.0.1", "::1", "localhost")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever reaches the server from elsewhere may do everything."""
+        return not self.is_loopback and self.keys is None
 
 
 def cache_folder() -> Path:

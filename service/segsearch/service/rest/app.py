@@ -5,25 +5,45 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
 from segsearch.service.library import SegmentLibrary
+from segsearch.service.rest import generations, routes
+from segsearch.service.rest.access import SCHEMES, check_routes, needs_of
 from segsearch.service.rest.answers import BundleAnswer, Problem, score_texts, tag_texts
+from segsearch.service.rest.edge import Edge, failures
+from segsearch.service.rest.exchange import Exchanges
+from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import add_handlers
 from segsearch.service.rest.request_body import BodyLimits
-from segsearch.service.rest.routes import Edge, router
 from segsearch.service.rest.uploads.reader import UploadReader
 from segsearch.service.rest.uploads.upload import Rules
+from segsearch.service.security.guard import Guard
+from segsearch.service.security.key_file import KeyRing
+from segsearch.service.security.rate_limit import RateLimit
 from segsearch.service.settings import Settings
 
 DESCRIPTION = "Finds the moment: ranks the 5-second segments of a video library by tag."
 
 
-def build(library: SegmentLibrary, settings: Settings) -> FastAPI:
-    """The application that answers from `library`; it opens nothing and owns nothing."""
-    # The interactive pages load scripts from third parties; /openapi.json is all that tools need.
+def build(library: SegmentLibrary, settings: Settings) -> ASGIApp:
+    """The application that answers from `library`; it opens no more than the file of keys.
+
+    Raises KeyFileRefused.
+    """
+    metrics = Metrics(library)
+    app = build_api(library, settings, metrics)
+    return Exchanges(app, metrics, log_requests=settings.log_requests)
+
+
+def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> FastAPI:
+    """The routes with all they need, as `Exchanges` calls them."""
+    # The interactive pages load scripts from third parties; /openapi.json, a route of ours, is all that tools need.
     app = FastAPI(
-        title="segsearch", version=version("segsearch"), description=DESCRIPTION, docs_url=None, redoc_url=None
-    )
+        title="segsearch", version=version("segsearch"), description=DESCRIPTION,
+        openapi_url=None, docs_url=None, redoc_url=None,
+    )  # fmt: skip
     bundle = library.scorer.bundle
     manifest = bundle.manifest
     app.state.edge = Edge(
@@ -32,22 +52,47 @@ def build(library: SegmentLibrary, settings: Settings) -> FastAPI:
         bundle=BundleAnswer(name=manifest.name, version=manifest.version, digest=bundle.digest),
         tag_texts=tag_texts(bundle.vocabulary),
         body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s),
+        metrics=metrics,
     )
+    app.state.guard = _guard(settings)
     score_texts()  # now, so that the first search need not
-    app.include_router(router)
+    for router in (routes.router, generations.router):
+        # Not include_router, which wraps them: what each asks of a key would then be out of sight.
+        app.router.routes.extend(router.routes)
+    check_routes(app)
     add_handlers(app)
     # FastAPI takes its document from this method; replacing it is its documented way to extend OpenAPI.
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
+def _guard(settings: Settings) -> Guard:
+    keys = KeyRing(settings.keys) if settings.keys else None
+    rate = RateLimit(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None
+    return Guard(keys, rate)
+
+
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI with the schema of our problem documents in place of FastAPI's own error schemas."""
+    """OpenAPI with our problem documents in place of FastAPI's own error schemas, and what each route asks of a key."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         schemas["Problem"] = Problem.model_json_schema()
+        components["securitySchemes"] = SCHEMES
+        for route in app.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema and needs_of(route).scope is not None:
+                _describe_keys(document["paths"][route.path_format], route)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _describe_keys(operations: dict[str, Any], route: APIRoute) -> None:
+    """Says of a route's operations that they take a key, and what is answered without one."""
+    for method in route.methods or ():
+        operation = operations[method.lower()]
+        operation["security"] = [{name: []} for name in SCHEMES] + [{}]  # {}: a server without keys takes none
+        operation["description"] += f"\n\nNeeds a key of scope {needs_of(route).scope} where keys are set."
+        operation["responses"] |= {str(status): answer for status, answer in failures(401, 403, 429).items()}

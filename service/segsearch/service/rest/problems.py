@@ -20,6 +20,7 @@ from segsearch.core import errors
 from segsearch.core.errors import SegsearchError
 from segsearch.service.events import log
 from segsearch.service.rest.answers import ProblemPage
+from segsearch.service.rest.exchange import exchange_of
 
 MEDIA_TYPE: Final = "application/problem+json"
 DETAIL_LIMIT: Final = 1000  # characters: what a request makes us quote need not come back whole
@@ -57,7 +58,8 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.GenerationCorrupt: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
     errors.VocabularyMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
     errors.FeatureSpaceMismatch: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
-    errors.UnknownGeneration: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.UnknownGeneration: Row(HTTPStatus.NOT_FOUND, "No such generation; `/generations` lists those there are."),
+    errors.LiveStoreMissing: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.LackingScores: Row(HTTPStatus.CONFLICT, "Live videos were scored by another model only; reindex first."),
     errors.IndexBusy: Row(HTTPStatus.CONFLICT, "Another reindex is running."),
     errors.StorageFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "Nothing was stored; try again later.", True),
@@ -114,6 +116,7 @@ def add_handlers(app: FastAPI) -> None:
 
 def document(request: Request, status: HTTPStatus, code: str, detail: str, **more: Any) -> Response:
     """A problem document; `more` are its extension members."""
+    exchange_of(request.scope).problem = code
     body = {
         "type": f"/problems/{code}", "title": status.phrase, "status": status.value, "detail": detail[:DETAIL_LIMIT],
         "instance": request.url.path, **more,
@@ -181,5 +184,9 @@ def _incident(request: Request, error: Exception, **facts: str) -> str:
     """Logs what the caller must not see; the id ties the answer to the log."""
     incident = secrets.token_hex(6)
     reason = f"{type(error).__name__}: {error}"
-    log("request_failed", level=logging.ERROR, incident=incident, path=request.url.path, reason=reason, **facts)
+    exchange = exchange_of(request.scope)
+    log(
+        "request_failed", level=logging.ERROR, incident=incident, request=exchange.request_id, key=exchange.key_id,
+        path=request.url.path, reason=reason, **facts,
+    )  # fmt: skip
     return incident

@@ -1,0 +1,54 @@
+"""What the routes share: what they answer from, and how they take queries and announce failures."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, ConfigDict
+
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.rest.answers import BundleAnswer, TagTexts
+from segsearch.service.rest.metrics import Metrics
+from segsearch.service.rest.problems import MEDIA_TYPE
+from segsearch.service.rest.request_body import BodyLimits
+from segsearch.service.rest.uploads.reader import UploadReader
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The library, and what is fixed for as long as its bundle serves."""
+
+    library: SegmentLibrary
+    reader: UploadReader
+    bundle: BundleAnswer
+    tag_texts: TagTexts
+    body_limits: BodyLimits
+    metrics: Metrics
+
+
+def edge_of(request: Request) -> Edge:
+    """The edge of the application that a request came to."""
+    edge: Edge = request.app.state.edge
+    return edge
+
+
+EdgeDep = Annotated[Edge, Depends(edge_of)]
+
+
+class QueryModel(BaseModel):
+    """Query parameters; one that is not listed is refused, as whoever sends it expects something of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NoQuery(QueryModel):
+    """A route without parameters."""
+
+
+Nothing = Annotated[NoQuery, Query()]
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI of a route's problem documents."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": "Problem", "content": content} for status in statuses}

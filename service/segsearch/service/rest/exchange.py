@@ -1,0 +1,85 @@
+"""One request and its answer, as logs and metrics see them: everything else of the edge lies inside this.
+
+It gives each request an id, which comes back as `X-Request-Id` and stands in every line that is logged about it; counts
+and times it; and leaves an audit line of what an admin's key was needed for, whether it was allowed or not.
+
+The layers within write down here what only they know: whose key it was, what went wrong.
+"""
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from segsearch.service.events import log
+from segsearch.service.rest.metrics import Metrics
+from segsearch.service.security.keys import Scope as KeyScope
+
+_KEY: Final = "segsearch.exchange"  # where it lies in the ASGI scope
+_HEADER: Final = b"x-request-id"
+_CALLERS_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of one request so far."""
+
+    request_id: str
+    key_id: str | None = None
+    needs: KeyScope | None = None  # what its route asks of a key
+    problem: str | None = None  # code of the problem document that answers it
+    status: int = 0  # 0: no answer was begun
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange that a request belongs to."""
+    found: Exchange = scope[_KEY]
+    return found
+
+
+class Exchanges:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, log_requests: bool):
+        self._app, self._metrics, self._log_requests = app, metrics, log_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = scope[_KEY] = Exchange(_request_id(scope))
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (_HEADER, exchange.request_id.encode())]
+            await send(message)
+
+        started_s = time.perf_counter()
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            self._note(scope, exchange, time.perf_counter() - started_s)
+
+    def _note(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None)
+        self._metrics.answered(route, exchange.status, exchange.problem, seconds)
+        facts = {
+            "request": exchange.request_id, "key": exchange.key_id, "method": scope["method"], "path": scope["path"],
+            "status": exchange.status,
+        }  # fmt: skip
+        if exchange.needs is KeyScope.admin:
+            log("admin_action", **facts)
+        if self._log_requests:
+            log("request", **facts, problem=exchange.problem, seconds=round(seconds, 6))
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's id, so that it can follow a request through several services; else one of ours."""
+    for name, value in scope["headers"]:
+        if name == _HEADER and _CALLERS_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)

@@ -1,0 +1,88 @@
+"""What the edge counts, in Prometheus' text format and base units. Each application has a registry of its own.
+
+Where it stands: `exchange` reports every answer, `routes` what was scored; the index is asked when somebody scrapes.
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from segsearch.core.errors import NoGeneration
+from segsearch.service.library import SegmentLibrary
+
+MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+UNROUTED: Final = "unknown"  # one name for every path that leads nowhere: a caller must not make up time series
+# From an answer out of memory to a long video on a busy processor.
+_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    def __init__(self, library: SegmentLibrary):
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "segsearch_http_requests", "Answered requests; status 0: the client left.", ("route", "status"),
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "segsearch_http_request_duration_seconds", "From a request's head to its answer's end.", ("route",),
+            buckets=_BUCKETS_S, registry=self.registry,
+        )  # fmt: skip
+        self.refusals = Counter(
+            "segsearch_refusals", "Requests answered with a problem, by its code.", ("reason",), registry=self.registry
+        )
+        self.scored_segments = Counter("segsearch_scored_segments", "Segments scored.", registry=self.registry)
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_InUse(library))
+
+    def answered(self, route: str | None, status: int, problem: str | None, seconds: float) -> None:
+        """Counts one answer."""
+        route = route or UNROUTED
+        self.requests.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+        if problem is not None:
+            self.refusals.labels(problem).inc()
+
+    def text(self) -> bytes:
+        """All of them, as Prometheus scrapes them."""
+        return generate_latest(self.registry)
+
+
+class _InUse(Collector):
+    """What answers right now: which generation, which bundle, which release."""
+
+    def __init__(self, library: SegmentLibrary):
+        self._library = library
+
+    def collect(self) -> Iterator[Metric]:
+        """See Collector."""
+        bundle = self._library.scorer.bundle
+        name = {"name": bundle.manifest.name, "version": str(bundle.manifest.version), "digest": bundle.digest}
+        yield _info("segsearch_bundle", "The bundle that scores uploads.", name)
+        yield _info("segsearch_build", "The release that runs.", {"version": version("segsearch")})
+        try:
+            manifest = self._library.view().manifest
+        except NoGeneration:
+            return  # a server without an index is a state, not a failure of its metrics
+        scored_by = manifest.bundle
+        yield _info(
+            "segsearch_generation", "The generation that answers, and the bundle that scored it.",
+            {"number": str(manifest.number), "bundle": scored_by.name, "bundle_version": str(scored_by.version),
+             "bundle_digest": scored_by.digest},
+        )  # fmt: skip
+        yield GaugeMetricFamily("segsearch_generation_segments", "Segments in it.", manifest.segment_count)
+        yield GaugeMetricFamily("segsearch_generation_videos", "Videos in it.", manifest.video_count)
+
+
+def _info(name: str, meaning: str, labels: dict[str, str]) -> GaugeMetricFamily:
+    """A gauge that is always 1 and tells by its labels."""
+    family = GaugeMetricFamily(f"{name}_info", meaning, labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family

@@ -1,0 +1,1 @@
+"""Who may ask what, and how often. Knows nothing of HTTP: every edge asks the same guard."""

@@ -1,0 +1,262 @@
+"""Who may do what, route by route, over a real server: no key, a wrong one, and one of each scope."""
+
+import json
+import logging
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.rest.access import check_routes
+from segsearch.service.rest.app import build_api
+from segsearch.service.rest.metrics import Metrics
+from segsearch.service.security.key_file import add_key
+from segsearch.service.security.keys import Scope, make_key
+from segsearch.service.settings import Settings
+from tests.hostile_bodies import NPY, npy_of
+from tests.library_fixtures import serving
+from tests.tiny_model import SPEC
+
+BODY = npy_of(np.zeros((3, SPEC.size), np.uint8))
+# Every route with what it asks of a key (None: no key) and a request that succeeds. A route that is added to the
+# application and not here fails `test_no_route_is_missing_here`.
+ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
+    ("GET", "/search"): ("read", "/search?tag=Rain"),
+    ("POST", "/score"): ("write", "/score"),
+    ("GET", "/tags"): ("read", "/tags"),
+    ("GET", "/generations"): ("read", "/generations"),
+    ("POST", "/generations/{number}:activate"): ("admin", "/generations/1:activate"),
+    ("GET", "/metrics"): ("read", "/metrics"),
+    ("GET", "/livez"): (None, "/livez"),
+    ("GET", "/readyz"): (None, "/readyz"),
+    ("GET", "/problems/{code}"): (None, "/problems/unknown-tag"),
+    ("GET", "/openapi.json"): (None, "/openapi.json"),
+}
+CALLERS = ("none", "wrong", "read", "write", "admin")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> dict[str, str]:
+    """A key of each scope, by scope, one that nobody knows, and the file of them."""
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    made = {"file": str(file), "wrong": make_key("read", Scope.read)[0]}
+    for scope in Scope:
+        made[scope.value], kept = make_key(scope.value, scope)
+        add_key(file, kept)
+    return made
+
+
+@pytest.fixture(scope="module")
+def client(served_library, keys) -> Iterator[httpx.Client]:
+    with serving(served_library, Settings(port=0, keys=Path(keys["file"]))) as opened:
+        yield opened
+
+
+def asked(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    content = BODY if path == "/score" else None
+    return client.request(method, path, content=content, headers={"content-type": NPY, **headers})
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def wanted_status(scope: str | None, caller: str) -> int:
+    if scope is None:
+        return 200
+    if caller in ("none", "wrong"):
+        return 401
+    order = ["read", "write", "admin"]
+    return 200 if order.index(caller) >= order.index(scope) else 403
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize(("method", "route"), ROUTES)
+def test_each_caller_gets_what_the_route_allows(client, keys, method, route, caller):
+    scope, path = ROUTES[method, route]
+    answer = asked(client, method, path, bearer(keys[caller]) if caller != "none" else {})
+    assert answer.status_code == wanted_status(scope, caller), answer.text
+    if answer.status_code == 401:
+        assert answer.json()["type"] == "/problems/unauthorised"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    if answer.status_code == 403:
+        assert answer.json()["type"] == "/problems/forbidden"
+    assert all(keys[name] not in answer.text for name in ("wrong", "read", "write", "admin"))
+
+
+def api(library: SegmentLibrary) -> FastAPI:
+    return build_api(library, Settings(port=0), Metrics(library))
+
+
+def test_no_route_is_missing_here(served_library):
+    found = {(method, route.path) for route in api(served_library).routes for method in route.methods}
+    assert found == set(ROUTES)
+
+
+def test_an_application_with_a_route_that_names_no_scope_is_not_built(served_library):
+    app = api(served_library)
+
+    @app.get("/forgotten")
+    def forgotten() -> None:
+        """Somebody's new route."""
+
+    with pytest.raises(LookupError, match=r"'/forgotten' names 0 scopes"):
+        check_routes(app)
+
+
+def test_openapi_says_what_needs_a_key(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    secured = {(method.upper(), path) for path, ops in paths.items() for method, op in ops.items() if "security" in op}
+    assert secured == {route for route, (scope, _) in ROUTES.items() if scope}
+    assert {"401", "403", "429"} <= set(paths["/search"]["get"]["responses"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Basic cmVhZDpyZWFk"},
+        {"authorization": "Bearer"},
+        {"authorization": ""},
+        {"x-api-key": ""},
+        {"x-api-key": "segsearch.read." + "\xff" * 20},
+        {"x-api-key": "x" * 9_000},
+        {"authorization": "Bearer segsearch.read.0"},
+    ],
+)
+def test_a_header_that_is_no_key_is_unauthorised(client, headers):
+    sent = {name: value.encode("latin-1") for name, value in headers.items()}
+    answer = client.get("/tags", headers=sent)
+    assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthorised")
+
+
+def test_a_key_may_come_in_either_header_but_not_in_both(client, keys):
+    assert client.get("/tags", headers={"x-api-key": keys["read"]}).status_code == 200
+    assert client.get("/tags", headers={"authorization": f"bearer {keys['read']}"}).status_code == 200
+    answer = client.get("/tags", headers={"x-api-key": keys["read"], **bearer(keys["admin"])})
+    assert "2 keys" in answer.json()["detail"]
+
+
+def test_a_key_in_the_query_is_none(client, keys):
+    assert client.get("/tags", params={"api_key": keys["read"]}).status_code == 401
+
+
+def test_without_a_key_a_body_is_not_read(client):
+    """The client announces more than it may, and sends nothing: the refusal is about the key, and comes at once."""
+    answer = client.post("/score", content=bytes(10_000_000), headers={"content-type": NPY})
+    assert answer.status_code == 401
+
+
+def test_paths_that_lead_around_a_route_lead_nowhere(client):
+    for path in (
+        "//search?tag=Rain",
+        "/search/?tag=Rain",
+        "/%2e%2e/search",
+        "/SEARCH?tag=Rain",
+        "/tags%00",
+        "/livez/../tags",
+    ):
+        assert client.get(path, follow_redirects=False).status_code in (401, 404, 307), path
+
+
+def test_a_key_that_is_taken_out_is_refused_from_then_on(served_library, tmp_path):
+    key, kept = make_key("anna", Scope.read)
+    add_key(tmp_path / "keys", kept)
+    with serving(served_library, Settings(port=0, keys=tmp_path / "keys")) as client:
+        assert client.get("/tags", headers=bearer(key)).status_code == 200
+        (tmp_path / "keys").write_text("# nobody\n")
+        assert client.get("/tags", headers=bearer(key)).status_code == 401
+        add_key(tmp_path / "keys", kept)
+        assert client.get("/tags", headers=bearer(key)).status_code == 200
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(served_library, keys):
+    settings = Settings(port=0, keys=Path(keys["file"]), rate_per_s=0.1, rate_burst=3)
+    with serving(served_library, settings) as client:
+        statuses = [client.get("/tags", headers=bearer(keys["read"])).status_code for _ in range(4)]
+        refused = client.get("/tags", headers=bearer(keys["read"]))
+        assert statuses == [200, 200, 200, 429]
+        assert refused.json()["type"] == "/problems/rate-limited"
+        assert 1 <= int(refused.headers["retry-after"]) <= 10
+        assert client.get("/tags", headers=bearer(keys["write"])).status_code == 200
+        assert client.get("/livez").status_code == 200
+
+
+def test_no_answer_invites_other_origins(client, keys):
+    origin = {"origin": "https://elsewhere.example", "access-control-request-method": "POST"}
+    for answer in (
+        client.options("/score", headers=origin),
+        client.get("/tags", headers={**origin, **bearer(keys["read"])}),
+    ):
+        assert [name for name in answer.headers if name.startswith("access-control")] == []
+
+
+# Request ids and the audit trail
+
+
+def events(caplog, event: str) -> list[dict[str, object]]:
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "segsearch.service"]
+    return [line for line in lines if line["event"] == event]
+
+
+def test_every_answer_has_a_request_id_and_the_callers_is_kept_where_it_is_plain(client):
+    own = secrets.token_hex(4)
+    assert client.get("/livez", headers={"x-request-id": own}).headers["x-request-id"] == own
+    given = [client.get(path).headers["x-request-id"] for path in ("/livez", "/livez", "/nowhere", "/tags")]
+    assert len(set(given)) == 4
+    assert all(len(found) == 16 for found in given)
+    odd = client.get("/livez", headers={"x-request-id": 'a"b {}'}).headers["x-request-id"]
+    assert len(odd) == 16
+
+
+def test_an_admin_action_leaves_one_line_with_key_and_request(client, keys, caplog):
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        done = client.post("/generations/1:activate", headers={**bearer(keys["admin"]), "x-request-id": "r-1"})
+        refused = client.post("/generations/1:activate", headers={**bearer(keys["read"]), "x-request-id": "r-2"})
+        nobody = client.post("/generations/1:activate", headers={"x-request-id": "r-3"})
+        client.get("/tags", headers=bearer(keys["admin"]))
+    assert (done.status_code, refused.status_code, nobody.status_code) == (200, 403, 401)
+    assert [
+        (line["request"], line["key"], line["status"], line["path"]) for line in events(caplog, "admin_action")
+    ] == [
+        ("r-1", "admin", 200, "/generations/1:activate"),
+        ("r-2", "read", 403, "/generations/1:activate"),
+        ("r-3", None, 401, "/generations/1:activate"),
+    ]
+    assert all(keys[scope].split(".")[2] not in caplog.text for scope in Scope)
+
+
+def test_requests_are_logged_where_that_is_asked_for(served_library, caplog):
+    with (
+        caplog.at_level(logging.INFO, "segsearch.service"),
+        serving(served_library, Settings(port=0, log_requests=True)) as client,
+    ):
+        client.get("/search", params={"tag": "nothing"}, headers={"x-request-id": "r-9"})
+    (line,) = events(caplog, "request")
+    assert (line["request"], line["status"], line["problem"], line["method"]) == ("r-9", 404, "unknown-tag", "GET")
+
+
+# Generations
+
+
+def test_a_generation_that_is_not_there_is_a_problem_without_a_path(client, keys, served_library):
+    answer = client.post("/generations/99:activate", headers=bearer(keys["admin"]))
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/unknown-generation")
+    assert str(served_library.index.root) not in answer.text
+
+
+def test_generations_are_listed_and_an_older_one_answers_after_it_was_activated(index, scorer, shards):
+    from segsearch.service.jobs.reindex import reindex
+
+    reindex(scorer, shards[:1], index, keep=1000)
+    library = SegmentLibrary(scorer, IndexDirectory(index.root))
+    with serving(library) as client:
+        assert client.get("/generations").json() == {"serving": 2, "numbers": [1, 2]}
+        assert client.post("/generations/1:activate").json()["number"] == 1
+        library.refresh()
+        assert client.get("/search", params={"tag": "Rain"}).json()["generation"]["number"] == 1
