@@ -38,10 +38,13 @@ class Assembly:
                 raise BadRecord(shard, video.place, "id", f"{video.id!r} a second time", "each video once")
             self._seen.add(video.id)
         self.skips.errors.extend(scores.skips.errors)
-        self.add(scores, [video.id not in self.left_out for video in scores.videos])
+        self._add(scores, [video.id not in self.left_out for video in scores.videos])
 
-    def add(self, scores: ShardScores, wanted: list[bool]) -> None:
-        """wanted: which of the piece's videos go in."""
+    def add_uploads(self, scores: ShardScores) -> None:
+        """The next part of the live videos, which come behind all shards."""
+        self._add(scores, [True] * len(scores.videos))
+
+    def _add(self, scores: ShardScores, wanted: list[bool]) -> None:
         for video, is_wanted in zip(scores.videos, wanted, strict=True):
             if is_wanted:
                 self.writer.add_video(video.id, segment_starts(video.frame_count))

@@ -3,15 +3,16 @@
 Shards -> finished pieces, one a shard, by an engine -> selection, in the library's order -> generation -> CURRENT. A
 reindex that was killed goes on from its finished pieces, and publishes what it would have published undisturbed. One
 that fails leaves the index as it was. Memory holds the kept postings, a few micro-batches and the video ids.
+
+The live store's uploads and deletions are laid over the shards. What arrives while the reindex runs stays live, scored
+by the new bundle too by the time its generation answers.
 """
 
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from segsearch.core.bundle import Precision
 from segsearch.core.errors import ConfigError, DataError, FeatureSpaceMismatch
 from segsearch.core.features import FeatureSpec
 from segsearch.core.progress import progress, say
@@ -19,32 +20,21 @@ from segsearch.core.videos import Skips
 from segsearch.service.index.format import GENERATIONS_CAP, GENERATIONS_KEPT, KEEP_CAP
 from segsearch.service.index.index_directory import Building, IndexDirectory
 from segsearch.service.index.kernel_selection import SelectionChoice, selection_for
+from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import BundleName, Manifest, Skipped
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.jobs.assembly import Assembly
 from segsearch.service.jobs.engines import Engine, InProcess
 from segsearch.service.jobs.library_shards import LibraryShards, Reading
+from segsearch.service.jobs.live_videos import LiveVideos, replay
 from segsearch.service.jobs.shard_progress import ShardProgress
 from segsearch.service.jobs.shard_scores import ShardScores
-from segsearch.service.jobs.shard_scoring import ShardTask
+from segsearch.service.jobs.shard_scoring import ShardTask, score_videos
 from segsearch.service.jobs.work_folder import WorkFolder
-from segsearch.service.scoring.scorer import Scorer
-from segsearch.service.scoring.tuning import Tuning
+from segsearch.service.jobs.workers import TunedScorer
 from segsearch.service.settings import FRAME_LIMIT, FRAME_LIMIT_CAP
 
 REASONS_KEPT = 20
-
-
-class TunedScorer(Scorer, Protocol):
-    """A scorer that says what else decides its scores to the last bit."""
-
-    @property
-    def precision(self) -> Precision:
-        """Which of the bundle's models runs."""
-
-    @property
-    def tuning(self) -> Tuning:
-        """How it runs: which segments share a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +63,7 @@ def reindex(
     scores: bool = False,
     keep_generations: int = GENERATIONS_KEPT,
     engine: Engine | None = None,
+    store: LiveStore | None = None,
 ) -> Reindexed:
     """Scores all videos of `files` and publishes the generation.
 
@@ -80,7 +71,8 @@ def reindex(
     did. frame_limit: a longer video is a bad record. skip_bad: pass over bad records, counted and reported, instead of
     stopping at the first one. selection: what keeps the best, compiled loops or numpy; the lists are the same.
     scores: keep every segment's score codes too. keep_generations: older ones are removed, but none that is in use.
-    engine: what scores the shards, `scorer` in this process unless told.
+    engine: what scores the shards, `scorer` in this process unless told. store: the index's live store, where it has
+    one: its videos are scored from their frames, and what it deleted stays away.
 
     Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, OSError, and whatever the engine raises. What was
     finished by then stays in the index directory, for the next reindex to go on with.
@@ -91,14 +83,19 @@ def reindex(
     shards.check_feature_space()
     with index.building() as building:
         work = WorkFolder.of(index.root, _manner(scorer), shards.reading)
+        live = LiveVideos.of(store) if store is not None else None
+        origin = _origin(scorer, live.sequence if live else 0)
         try:
             work.open()
-            with GenerationWriter(building.directory, _origin(scorer), keep, scores=scores) as writer:
-                best = selection_for(len(scorer.bundle.vocabulary), keep, shards.segment_bound(), selection)
-                assembly = Assembly(writer, best)
-                resumed = _assemble(shards, engine or InProcess(scorer), work, assembly)
+            with GenerationWriter(building.directory, origin, keep, scores=scores) as writer:
+                bound = shards.segment_bound() + (live.segment_count if live else 0)
+                best = selection_for(len(scorer.bundle.vocabulary), keep, bound, selection)
+                assembly = Assembly(writer, best, live.ids if live else ())
+                resumed = _add_shards(shards, engine or InProcess(scorer), work, assembly)
+                if live:
+                    _add_uploads(live, scorer, work, assembly)
                 manifest = _sealed(building, assembly, shards)
-            index.publish(building, keep_generations)
+            _publish(index, building, keep_generations, scorer, live)
             work.remove_all()
         finally:
             work.leave()
@@ -112,10 +109,10 @@ def check_limits(keep: int, frame_limit: int, keep_generations: int = GENERATION
     ConfigError.check_range("keep_generations", keep_generations, 1, GENERATIONS_CAP)
 
 
-def _assemble(shards: LibraryShards, engine: Engine, work: WorkFolder, assembly: Assembly) -> int:
+def _add_shards(shards: LibraryShards, engine: Engine, work: WorkFolder, assembly: Assembly) -> int:
     """Every shard's scores into the assembly, as soon as they and those before are there; how many were found so."""
-    pieces = [work.piece_of(file) for file in shards.files]
-    found = {number for number, piece in enumerate(pieces) if work.finished(piece, shards.reading)}
+    pieces, skip_bad = [work.piece_of(file) for file in shards.files], shards.reading.skip_bad
+    found = {number for number, piece in enumerate(pieces) if work.finished(piece, skip_bad=skip_bad)}
     tasks = [
         ShardTask(number, file, piece, shards.reading)
         for number, (file, piece) in enumerate(zip(shards.files, pieces, strict=True))
@@ -132,6 +129,26 @@ def _assemble(shards: LibraryShards, engine: Engine, work: WorkFolder, assembly:
     return len(found)
 
 
+def _add_uploads(live: LiveVideos, scorer: TunedScorer, work: WorkFolder, assembly: Assembly) -> None:
+    """The live store's videos into the assembly, behind those of the shards."""
+    with progress("reindex: uploads", len(live.uploads), "videos") as advance:
+        for number, part in enumerate(live.parts()):
+            piece = work.piece(part.facts)
+            if not work.finished(piece):
+                for step in score_videos(scorer, piece, number, part.videos()):
+                    advance(step.records)
+            assembly.add_uploads(ShardScores.open(piece))
+
+
+def _publish(index: IndexDirectory, built: Building, keep: int, scorer: TunedScorer, live: LiveVideos | None) -> None:
+    """Makes the generation current, with uploads that arrived meanwhile scored before a query asks for them."""
+    if live:
+        replay(scorer, live.store, live.sequence)
+    index.publish(built, keep)
+    if live:  # a server may have been scoring by the old bundle alone until now
+        replay(scorer, live.store, live.sequence)
+
+
 def _sealed(building: Building, assembly: Assembly, shards: LibraryShards) -> Manifest:
     """The generation's lists and its manifest; raises DataError where there is no video."""
     writer, skips = assembly.writer, assembly.skips
@@ -146,17 +163,17 @@ def _sealed(building: Building, assembly: Assembly, shards: LibraryShards) -> Ma
     return writer.seal(building.number, _skipped(skips))
 
 
-def _spec(scorer: Scorer, spec: FeatureSpec | None) -> FeatureSpec:
+def _spec(scorer: TunedScorer, spec: FeatureSpec | None) -> FeatureSpec:
     wanted = scorer.bundle.manifest.features
     if spec is not None and spec.space != wanted.space:
         raise FeatureSpaceMismatch("the data", spec.space, wanted.space)
     return spec or wanted
 
 
-def _origin(scorer: Scorer) -> Origin:
+def _origin(scorer: TunedScorer, live_sequence: int) -> Origin:
     manifest = scorer.bundle.manifest
     name = BundleName(manifest.name, manifest.version, scorer.bundle.digest)
-    return Origin(name, manifest.features.space, scorer.bundle.vocabulary)
+    return Origin(name, manifest.features.space, scorer.bundle.vocabulary, live_sequence=live_sequence)
 
 
 def _manner(scorer: TunedScorer) -> dict[str, str | int]:

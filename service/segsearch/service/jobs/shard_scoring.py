@@ -6,7 +6,7 @@ whoever scores it and whatever was scored before.
 T frames, F codes a frame.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,11 +40,12 @@ class Step:
     finished: bool = False  # its scores are on disk
 
 
-class Counted(NamedTuple):
-    """Of a shard, so far."""
+class PlacedVideo(NamedTuple):
+    """A video to score."""
 
-    records: int
-    skipped: int
+    place: int  # see ScoredVideo
+    id: str
+    frames: np.ndarray  # (T, F) uint8
 
 
 def score_shard(scorer: Scorer, task: ShardTask) -> Iterator[Step]:
@@ -53,24 +54,34 @@ def score_shard(scorer: Scorer, task: ShardTask) -> Iterator[Step]:
     Raises BadRecord or BadShard where bad records are not skipped, OSError, and whatever the scorer raises; then there
     is no piece.
     """
-    videos: list[ScoredVideo] = []
     skips = task.reading.skips()
+    found = task.reading.videos(task.shard, skips)
+    videos = (PlacedVideo(record, video.id, video.frames) for record, video in found)
+    yield from score_videos(scorer, task.piece, task.number, videos, skips)
+
+
+def score_videos(
+    scorer: Scorer, piece: Path, number: int, videos: Iterable[PlacedVideo], skips: Skips | None = None
+) -> Iterator[Step]:
+    """The same for videos from anywhere. number: the task's. skips: where `videos` notes what it passes over."""
+    skips = Skips() if skips is None else skips
+    scored: list[ScoredVideo] = []
 
     def frames() -> Iterator[np.ndarray]:  # (T, F) uint8 of each video
-        for record, video in task.reading.videos(task.shard, skips):
-            videos.append(ScoredVideo(record, video.id, len(video.frames)))
+        for video in videos:
+            scored.append(ScoredVideo(video.place, video.id, len(video.frames)))
             yield video.frames
 
-    told = Counted(0, 0)
+    told = Step(number)
 
     def step(segments: int = 0, *, finished: bool = False) -> Step:
         nonlocal told
-        before, told = told, Counted(len(videos) + len(skips or ()), len(skips or ()))
-        return Step(task.number, told.records - before.records, segments, told.skipped - before.skipped, finished)
+        before, told = told, Step(number, len(scored) + len(skips), skipped=len(skips))
+        return Step(number, told.records - before.records, segments, told.skipped - before.skipped, finished)
 
-    with writing_shard_scores(task.piece, len(scorer.bundle.vocabulary)) as piece:
+    with writing_shard_scores(piece, len(scorer.bundle.vocabulary)) as writer:
         for block in scorer.codes(frames(), by_class=True):
-            piece.add(block)
+            writer.add(block)
             yield step(block.shape[1])
-        piece.finish(videos, skips or Skips())
+        writer.finish(scored, skips)
     yield step(finished=True)

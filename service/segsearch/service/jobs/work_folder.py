@@ -47,21 +47,27 @@ class WorkFolder:
     def piece_of(self, shard: Path) -> Path:
         """Where a shard's scores go; another path once the shard has another size or time of change."""
         status = shard.stat()
-        return self.directory / f"{_digest([str(shard.resolve()), status.st_size, status.st_mtime_ns])}.scores"
+        return self.piece([str(shard.resolve()), status.st_size, status.st_mtime_ns])
 
-    def finished(self, piece: Path, reading: Reading) -> ShardScores | None:
-        """A piece that an earlier run finished, read and proved; None where it must be made, a damaged one too."""
+    def piece(self, facts: list[object]) -> Path:
+        """Where scores go that these facts tell from all others."""
+        return self.directory / f"{_digest(facts)}.scores"
+
+    def finished(self, piece: Path, *, skip_bad: bool = True) -> bool:
+        """Whether an earlier run finished a piece, read and proved here; a damaged one is removed.
+
+        skip_bad: without, a piece whose shard has bad records does not count: it must be read to meet the first one.
+        """
         try:
             scores = ShardScores.open(piece)
             scores.verify()
         except FileNotFoundError:
-            return None
+            return False
         except DataError as error:
             say(f"scored again: {error}")
             piece.unlink()
-            return None
-        # Where bad records stop the work, its shard must be read to meet the first one.
-        return scores if reading.skip_bad or not scores.skips else None
+            return False
+        return skip_bad or not scores.skips
 
     def leave(self) -> None:
         """After a failure: what was finished stays for the next run; where that is nothing, so does the folder."""
