@@ -120,6 +120,14 @@ def test_codes_of_other_classes_are_refused_by_video(store, follower):
         follower.current()
 
 
+def test_a_bundle_of_other_classes_does_not_stand_in(store, follower):
+    sequence = store.put("a", frames_of(1), {OTHER: codes_of(1, OTHER, classes=CLASSES + 1)}).sequence
+    put(store, "b", 2)
+    assert ([*follower.current().ids], [*follower.current().changed]) == (["b"], ["a", "b"])
+    store.add_codes(BUNDLE, {"a": (sequence, codes_of(1, BUNDLE))})
+    assert [*follower.current().ids] == ["a", "b"]
+
+
 def test_threads_that_follow_together_never_go_back(store, follower):
     wrong = []
 

@@ -7,7 +7,7 @@ C classes, D live segments, S segments of one video.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Lock
 from typing import Final, overload
@@ -82,16 +82,18 @@ class LiveDelta:
             counters, changes = self._store.follow(self._after, self._bundle)
             folded = max(folded, counters.folded)
         for change in changes:
-            self._check_classes(change)
-            self._build.apply(change)
+            self._build.apply(self._checked(change))
         self._build.drop_dead()
         return counters.revision, self._build.delta(counters.sequence, folded)
 
-    def _check_classes(self, change: Change) -> None:
-        if change.codes is not None and change.codes.shape[1] != self._class_count:
-            place = f"change {change.sequence}, video {change.video_id!r}"
-            found = f"{change.codes.shape[1]} classes, wanted {self._class_count} as bundle {self._bundle[:12]} has"
-            raise LiveStoreCorrupt(self._store.path, place, found)
+    def _checked(self, change: Change) -> Change:
+        if change.codes is None or change.codes.shape[1] == self._class_count:
+            return change
+        if change.lacking:
+            return replace(change, codes=None)  # a bundle of other classes cannot stand in
+        place = f"change {change.sequence}, video {change.video_id!r}"
+        found = f"{change.codes.shape[1]} classes, wanted {self._class_count} as bundle {self._bundle[:12]} has"
+        raise LiveStoreCorrupt(self._store.path, place, found)
 
 
 class _Build:

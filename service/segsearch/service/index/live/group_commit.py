@@ -1,16 +1,18 @@
 """Many writers, one fsync: what threads hand in while a commit is under way is committed together by the next one.
 
-Where it stands: `store` hands operations in and waits, one thread carries them out. A caller hears of success only
-after the fsync. Where a commit of several fails, each is tried alone: a bad one cannot fail its neighbours, and an
-error reaches exactly those whose change is not stored.
+Where it stands: `store` hands operations in and waits. One of the waiting threads at a time leads: it carries out what
+is there, its own operation first, wakes the others, and passes the lead on. So a lone upload waits for the disk and for
+no other thread. A caller hears of success only after the fsync. Where a commit of several fails, each is tried alone: a
+bad one cannot fail its neighbours, and an error reaches exactly those whose change is not stored.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition, Event
+from typing import Final
 
 from segsearch.core.errors import StorageFailed, StorageFull
 from segsearch.service.index.live.environment import Environment
@@ -18,11 +20,23 @@ from segsearch.service.index.live.format import BATCH_BYTES, BATCH_CHANGES
 from segsearch.service.index.live.operations import Edit, Operation, Stored
 from segsearch.service.index.live.snapshot import Snapshot
 
+_PATIENCE: Final = 0.25  # of the last commit's time, spent waiting for as many as came then
+_PATIENCE_CAP_S: Final = 0.02
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
+    """One caller. It is woken when it is answered, or when the lead comes to it."""
+
     operation: Operation
-    answer: "Future[Stored | None]" = field(default_factory=Future)
+    woken: Event = field(default_factory=Event)
+    done: bool = False
+    answer: Stored | None = None
+    error: Exception | None = None
+
+    def finish(self, answer: Stored | None, error: Exception | None = None) -> None:
+        self.answer, self.error, self.done = answer, error, True
+        self.woken.set()
 
 
 class GroupCommit:
@@ -32,8 +46,9 @@ class GroupCommit:
         self._environment = environment
         self._queue: deque[_Waiting] = deque()
         self._changed = Condition()
-        self._thread: Thread | None = None
+        self._led = False  # some caller is committing
         self._closed = False
+        self._last_count, self._last_s = 1, 0.0  # of the last commit: its operations, its duration
         self._moved_on_at = -1  # revision
 
     def carry_out(self, operation: Operation) -> Stored | None:
@@ -42,29 +57,47 @@ class GroupCommit:
         with self._changed:
             if self._closed:
                 raise StorageFailed(self._environment.path, "it is closed")
-            if self._thread is None:
-                self._thread = Thread(target=self._work, name="live-store-commit", daemon=True)
-                self._thread.start()
             self._queue.append(waiting)
-            self._changed.notify()
-        return waiting.answer.result()
+            self._changed.notify_all()
+            leads, self._led = not self._led, True
+        if not leads:
+            waiting.woken.wait()
+        if not waiting.done:
+            self._lead()
+        if waiting.error is not None:
+            raise waiting.error
+        return waiting.answer
 
     def close(self) -> None:
         """Waits until all that was handed in is answered."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+            self._changed.wait_for(lambda: not self._led)
 
-    def _work(self) -> None:
-        while batch := self._next_batch():
+    def _lead(self) -> None:
+        """Commits once, and passes the lead on to who waits longest."""
+        batch: list[_Waiting] = []
+        try:
+            batch = self._gathered()
+            started = time.monotonic()
             self._commit(batch)
+            self._last_count, self._last_s = len(batch), time.monotonic() - started
+        finally:
+            # An interrupt may end the leader at any point; nobody may wait for ever.
+            for waiting in batch:
+                if not waiting.done:
+                    waiting.finish(None, StorageFailed(self._environment.path, "the commit was interrupted"))
+            with self._changed:
+                self._led = bool(self._queue)
+                if self._queue:
+                    self._queue[0].woken.set()
+                self._changed.notify_all()
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Waits for work; empty when there will be none any more."""
+    def _gathered(self) -> list[_Waiting]:
+        """What goes into the next commit: as many as last time came together are worth a short wait."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
+            patience_s = min(_PATIENCE * self._last_s, _PATIENCE_CAP_S)
+            self._changed.wait_for(lambda: len(self._queue) >= self._last_count, patience_s)
             fitting = _fitting([waiting.operation for waiting in self._queue])
             return [self._queue.popleft() for _ in range(fitting)]
 
@@ -75,13 +108,13 @@ class GroupCommit:
             if isinstance(error, StorageFull) and self._moved_on():
                 self._commit(batch)
             elif len(batch) == 1:
-                batch[0].answer.set_exception(error)
+                batch[0].finish(None, error)
             else:
                 for waiting in batch:
                     self._commit([waiting])
         else:
             for waiting, answer in zip(batch, answers, strict=True):
-                waiting.answer.set_result(answer)
+                waiting.finish(answer)
 
     def _transact(self, operations: Sequence[Operation]) -> list[Stored | None]:
         with self._environment.writing() as transaction:

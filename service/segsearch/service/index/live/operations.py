@@ -213,8 +213,9 @@ def same_content(snapshot: Snapshot, before: Entry | None, digest: bytes, bundle
 
 def content_digest(frames: np.ndarray) -> bytes:
     """SHA-256 of (T, F) frames and their shape."""
-    shape = f"{frames.shape[0]}x{frames.shape[1]}:".encode()
-    return hashlib.sha256(shape + np.ascontiguousarray(frames, FRAMES_DTYPE).data).digest()
+    digest = hashlib.sha256(f"{frames.shape[0]}x{frames.shape[1]}:".encode())
+    digest.update(np.ascontiguousarray(frames, FRAMES_DTYPE).data)
+    return digest.digest()
 
 
 def codes_draft(codes: np.ndarray) -> Draft:
