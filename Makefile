@@ -93,6 +93,10 @@ runs-data: $(VENV)/.installed $(SERVE_VENV)/.installed ## the recorded run on Au
 ablation: $(VENV)/.installed ## the paper's tables on AudioSet-Segments (docs/results.md); goes on where it was stopped
 	@$(BIN)/python -m segsearch.training.ablation --data $(SHARED)/data --out build/ablation --report docs/results.md
 
+student: $(VENV)/.installed $(SERVE_VENV)/.installed ## base models to one small network, its bundle and submissions (docs/student.md); goes on where it was stopped
+	@$(BIN)/python -m segsearch.training.student --data $(SHARED)/data --out build/student --report docs/student.md \
+		--serve $(SERVE_VENV)/bin/segsearch $(if $(wildcard build/ablation),--trained build/ablation)
+
 constraints: $(VENV)/.installed ## write down the versions that are installed now
 	@(echo "# The exact versions that tests ran with; \`make constraints\` writes this file anew."; \
 		$(BIN)/python -m pip freeze --exclude-editable) > constraints.txt

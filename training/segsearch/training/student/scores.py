@@ -45,6 +45,11 @@ def score_run(run: Path, data: DataFolder, out: Path) -> None:
         for name, shards in missing.items():
             count = write_matrix(folder / name, checkpoint, shards, network=network)
             say(f"{out.name}: fold {fold}, {count} segments in {name}")
+    write_cost(run, out)
+
+
+def write_cost(run: Path, out: Path) -> None:
+    """`cost.json` of a run's networks, which are alike."""
     write_atomically(out / COST, json.dumps(cost_of(Checkpoint.load(run / "fold0"))) + "\n")
 
 
@@ -92,8 +97,12 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="folder of a run trained with --fold all")
     parser.add_argument("--data", required=True, help="data folder, as of `segsearch train`")
     parser.add_argument("--out", type=Path, required=True, help="folder for the matrices")
+    parser.add_argument("--cost-only", action="store_true", help="score nothing; measure what a network costs")
     options = parser.parse_args()
     try:
+        if options.cost_only:
+            write_cost(options.run, options.out)
+            return 0
         score_run(options.run, DataFolder.open(options.data, with_unlabelled=True), options.out)
     except SegsearchError as error:
         say(f"error: {error}")
