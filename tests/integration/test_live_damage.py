@@ -68,6 +68,14 @@ def test_a_damaged_record_can_be_replaced_by_a_new_upload_or_deleted(directory):
         store.verify()
 
 
+def test_the_same_upload_again_mends_what_was_damaged(directory):
+    path = directory / DATA_FILE
+    flip(path, path.read_bytes().index(codes_of(7, BUNDLE, LONG).tobytes()) + 5)
+    with LiveStore.open(directory, SPACE) as store:
+        assert not store.put("v7", frames_of(7, LONG), {BUNDLE: codes_of(7, BUNDLE, LONG)}).unchanged
+        store.verify()
+
+
 # Opens, reads everything and compares, again and again; a crash would show in the exit code.
 PROBE = """
 import sys

@@ -8,13 +8,14 @@ T frames, F codes a frame, S segments, C classes.
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 
-from segsearch.core.errors import InvalidInput
+from segsearch.core.errors import InvalidInput, LiveStoreCorrupt
 from segsearch.core.segments import segment_count
 from segsearch.service.index.live.format import (
     CHANGES,
@@ -136,9 +137,10 @@ class Put:
 
     def _kept(self, snapshot: Snapshot, before: Entry | None) -> dict[str, Draft]:
         """What other bundles said of the same frames stays true."""
-        if before is None or before.digest != self.digest:
-            return {}
-        return {bundle: codes_draft(rows) for bundle, rows in snapshot.all_codes(before).items()}
+        if before is not None and before.digest == self.digest:
+            with suppress(LiveStoreCorrupt):
+                return {bundle: codes_draft(rows) for bundle, rows in snapshot.all_codes(before).items()}
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +207,13 @@ class Fold:
 
 
 def same_content(snapshot: Snapshot, before: Entry | None, digest: bytes, bundles: Mapping[str, object]) -> bool:
-    """Whether a video is stored with these frames and scored by all these bundles."""
+    """Whether a video is stored, whole, with these frames and scored by all these bundles."""
     if before is None or before.digest != digest:
         return False
-    return all(snapshot.has_codes(before.sequence, bundle) for bundle in bundles)
+    try:
+        return snapshot.video(before).codes.keys() >= bundles.keys()
+    except LiveStoreCorrupt:
+        return False  # storing it again mends it
 
 
 def content_digest(frames: np.ndarray) -> bytes:

@@ -171,6 +171,7 @@ class LiveStore:
     def fold(self, through: int) -> None:
         """Drops every change up to `through`, once a published generation holds them all.
 
+        Frames and tombstones go, too, and a later reindex does not find them.
         A video that changed behind it stays. Sequence numbers are not used again. A crash may leave some of them, which
         hurts nobody; the next fold drops them.
         """
