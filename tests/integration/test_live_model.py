@@ -83,6 +83,7 @@ class Trial:
         self.plain = PlainLibrary([(video.id, video.frames) for video in videos])
         self.names = [*(video.id for video in videos), *(f"up{number}" for number in range(20))]
         self.contents = [video.frames for video in make_videos(40, seed=SEED + 1)]
+        self.known = {}
         self.index.root.mkdir()
         self.open()
         self.reindex()
@@ -136,7 +137,7 @@ class Trial:
         strip = self.library.strip(name, ["Rain"])
         assert strip.known.all()
         rain = self.scorer.bundle.vocabulary.find("Rain")
-        np.testing.assert_array_equal(strip.codes[0], self.scorer.codes_of(frames)[:, rain])
+        np.testing.assert_array_equal(strip.codes[0], self.codes_of(frames)[:, rain])
 
     def compact(self):
         done = compact(self.index, self.store)
@@ -163,11 +164,17 @@ class Trial:
         self.store.close()
         self.open()
 
+    def codes_of(self, frames):
+        """(S, C) int64; the same few contents come again and again."""
+        if id(frames) not in self.known:
+            self.known[id(frames)] = self.scorer.codes_of(frames).astype(np.int64)
+        return self.known[id(frames)]
+
     def wanted(self, code_of, k, lowest=0, per_video=None):
         """(video, start, code) of the k best, by sorting everything."""
         segments, seen = [], {}
         for video_id, frames in self.plain.found():
-            codes = code_of(self.scorer.codes_of(frames).astype(np.int64)).tolist()
+            codes = code_of(self.codes_of(frames)).tolist()
             segments += [(video_id, place * SEGMENT_FRAMES, code) for place, code in enumerate(codes)]
         kept = []
         for segment in sorted(segments, key=lambda segment: -segment[2]):  # stable: equals stay in order

@@ -117,12 +117,19 @@ class Generation:
 
     def segments(self, ordinals: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Video ids and start frames (n,) of segments, given as (n,) ordinals."""
-        videos, rows = np.unique(self.segment_videos[ordinals], return_inverse=True)
-        ids = self.video_ids(videos)
-        return [ids[row] for row in rows.tolist()], self.segment_starts[ordinals]
+        return self.video_ids(self.segment_videos[ordinals]), self.segment_starts[ordinals]
 
     def video_ids(self, videos: np.ndarray) -> list[str]:
         """The ids of videos, given as (n,) video ordinals."""
+        ids: list[str] = self._ids_read[videos].tolist()
+        if None in ids:
+            rows = [row for row, video_id in enumerate(ids) if video_id is None]
+            for row, video_id in zip(rows, self._read_ids(videos[rows]), strict=True):
+                ids[row] = video_id
+            self._ids_read[videos[rows]] = [ids[row] for row in rows]
+        return ids
+
+    def _read_ids(self, videos: np.ndarray) -> list[str]:
         starts, stops = self.id_offsets[videos].tolist(), self.id_offsets[videos.astype(np.int64) + 1].tolist()
         text = self.id_bytes.data
         return [str(text[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
@@ -145,6 +152,11 @@ class Generation:
         own, rows = self.segments_of(video_id), np.asarray(starts, np.int64) // SEGMENT_FRAMES
         there = (starts >= 0) & (rows < len(own))
         return np.where(there, own[np.where(there, rows, 0)] if len(own) else -1, -1)
+
+    @cached_property
+    def _ids_read(self) -> np.ndarray:
+        """(V,) object: the ids that were asked for before, None elsewhere: an answer names the same videos again."""
+        return np.empty(self.manifest.video_count, object)
 
     @cached_property
     def _video_ordinals(self) -> dict[str, int]:

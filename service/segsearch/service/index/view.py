@@ -119,6 +119,8 @@ class View:
 
     def segments(self, places: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Video ids and start frames (n,) of segments, given as (n,) places."""
+        if not len(self.delta.starts):
+            return self.generation.segments(places)
         live = np.flatnonzero(places >= self.base_count)
         if not len(live):
             return self.generation.segments(places)
