@@ -33,6 +33,7 @@ from segsearch.training.aggregations import (
 )
 from segsearch.training.distillation import mix_divergence, mix_loss
 from segsearch.training.models.bodies import aggregation_of, body_of, head_of
+from segsearch.training.sizes import embedding_size
 
 FEATURES = FeatureSpec.parse("rgb:16,audio:8")
 CLASSES = 5
@@ -47,6 +48,8 @@ BAGS = {
     "netvlad_light": NetVLADConfig(clusters=4, form="light", hidden=HiddenConfig(units=8, form="batch_norm_relu6")),
     "netvlad_gated": NetVLADConfig(clusters=4, form="gated", hidden=HIDDEN, gating=None),
     "netfv": NetFVConfig(clusters=4, hidden=HIDDEN),
+    "soft_dbof_alone": SoftDBoFConfig(clusters=16, hidden=None, max_pool=True),
+    "gated_dbof_alone": GatedDBoFConfig(clusters=16, hidden=None, max_pool=True),
     "nextvlad": NeXtVLADConfig(clusters=4, groups=4, hidden=HiddenConfig(units=8, form="batch_norm")),
 }
 SEQUENCES = {
@@ -144,6 +147,11 @@ def test_every_aggregation_works_on_one_stream(name, frames):
     x, mask = frames
     layer = built(AGGREGATIONS[name], FeatureSpec.parse("audio:24").streams)
     assert np.isfinite(layer(x, mask)).all()
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_an_embedding_is_as_large_as_its_settings_say(name, frames):
+    assert embedding_size(AGGREGATIONS[name], FEATURES) == built(AGGREGATIONS[name])(*frames).shape[-1]
 
 
 @pytest.mark.parametrize("name", AGGREGATIONS)

@@ -70,6 +70,7 @@ def train(
     """Train a network in two stages: on video labels, then on rated segments."""
     from segsearch.training.documents import changed
     from segsearch.training.folder import CACHE, DataFolder
+    from segsearch.training.sizes import check_network
 
     require_tensorflow("train")
     config = changed(_run_config(run), changes or ())
@@ -87,6 +88,7 @@ def train(
         with_unlabelled=config.stage2.mean_teacher is not None,
         cache=cache or CACHE,
     )
+    check_network(config.network, found.features, len(found.vocabulary))
     for number in folds:
         if number is not None:
             found.fold(number)

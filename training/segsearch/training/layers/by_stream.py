@@ -9,7 +9,6 @@ B segments, W frames of a window, F features a frame, P descriptor size, H hidde
 import keras
 from keras import ops
 
-from segsearch.core.errors import ConfigError
 from segsearch.core.features import Stream
 from segsearch.training.aggregations import GatedDBoFConfig, NetFVConfig, NetVLADConfig, SoftDBoFConfig
 from segsearch.training.layers.batch_norm import BatchNorm
@@ -59,12 +58,3 @@ class ByStream(keras.layers.Layer):
         parts = split_streams(normalise_frames(self.input_bn, frames, frame_mask, training), self.streams)
         pooled = [pool(part, frame_mask, training=training) for pool, part in zip(self.poolings, parts, strict=True)]
         return ops.concatenate(pooled, axis=-1)
-
-
-def part_of_stream(count: int, divisor: int, number: int) -> int:
-    """Clusters of stream `number`: all for the first, a part for the others, which carry less."""
-    if number == 0:
-        return count
-    if count < divisor:
-        raise ConfigError("clusters or groups", count, f"at least stream_divisor, {divisor}")
-    return count // divisor

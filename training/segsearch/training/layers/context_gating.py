@@ -9,10 +9,10 @@ B segments, H hidden units, R reduced ones.
 import keras
 from keras import ops
 
-from segsearch.core.errors import ConfigError
 from segsearch.training.aggregations import ContextGatingConfig
 from segsearch.training.layers.batch_norm import BatchNorm
 from segsearch.training.layers.rows import he, normal
+from segsearch.training.sizes import reduced_size
 
 
 class ContextGating(keras.layers.Layer):
@@ -50,9 +50,7 @@ class SqueezeGating(keras.layers.Layer):
 
     def build(self, hidden_shape):
         width = hidden_shape[-1]
-        reduced = width // self.config.reduction
-        if not reduced:
-            raise ConfigError("reduction", self.config.reduction, f"at most the {width} hidden units")
+        reduced = reduced_size(self.config, width)
         self.squeeze = self.add_weight(shape=(width, reduced), initializer=he(width), name="squeeze")
         self.excite = self.add_weight(shape=(reduced, width), initializer=he(reduced), name="excite")
         self.batch_norm.build((None, reduced))

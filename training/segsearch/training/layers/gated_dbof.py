@@ -10,10 +10,11 @@ from segsearch.core.features import Stream
 from segsearch.training.aggregations import GatedDBoFConfig
 from segsearch.training.layers.assignment import Assignment
 from segsearch.training.layers.batch_norm import BatchNorm
-from segsearch.training.layers.by_stream import ByStream, part_of_stream
+from segsearch.training.layers.by_stream import ByStream
 from segsearch.training.layers.frames import unit_length
 from segsearch.training.layers.rows import normal
 from segsearch.training.layers.soft_dbof import SoftBag
+from segsearch.training.sizes import clusters_of_stream
 
 
 class GatedBag(keras.layers.Layer):
@@ -44,6 +45,6 @@ def gated_dbof(config: GatedDBoFConfig, streams: tuple[Stream, ...], name: str =
     """The whole aggregation: a gated bag for the first stream, soft bags for the others, hidden layer, gating."""
     bags: list[keras.layers.Layer] = [GatedBag(config.clusters, config.batch_norm_decay, name=streams[0].name)]
     for stream in streams[1:]:
-        clusters = part_of_stream(config.clusters, config.stream_divisor, 1)
+        clusters = clusters_of_stream(config, 1)
         bags.append(SoftBag(clusters, config.max_pool, config.batch_norm_decay, name=stream.name))
     return ByStream(config, streams, bags, name=name)

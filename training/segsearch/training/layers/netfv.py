@@ -9,11 +9,12 @@ from keras import ops
 from segsearch.core.features import Stream
 from segsearch.training.aggregations import NetFVConfig
 from segsearch.training.layers.assignment import Assignment
-from segsearch.training.layers.by_stream import ByStream, part_of_stream
+from segsearch.training.layers.by_stream import ByStream
 from segsearch.training.layers.descriptors import flatten, frame_sums, unit_clusters
 from segsearch.training.layers.frames import unit_length
 from segsearch.training.layers.rows import normal
 from segsearch.training.precision import computing_in
+from segsearch.training.sizes import clusters_of_stream
 
 SPREAD_FLOOR = 1e-6
 
@@ -53,7 +54,7 @@ def netfv(config: NetFVConfig, streams: tuple[Stream, ...], name: str = "netfv")
     """The whole aggregation: a Fisher vector a stream, hidden layer, gating."""
     vectors = []
     for number, stream in enumerate(streams):
-        clusters = part_of_stream(config.clusters, config.stream_divisor, number)
+        clusters = clusters_of_stream(config, number)
         with computing_in("float32"):  # moments over squared spreads leave float16's range
             vectors.append(FisherVector(clusters, config, name=stream.name))
     return ByStream(config, streams, vectors, name=name)

@@ -10,10 +10,11 @@ from keras import ops
 from segsearch.core.features import Stream
 from segsearch.training.aggregations import NetVLADConfig
 from segsearch.training.layers.assignment import Assignment
-from segsearch.training.layers.by_stream import ByStream, part_of_stream
+from segsearch.training.layers.by_stream import ByStream
 from segsearch.training.layers.descriptors import flatten, frame_sums, unit_clusters
 from segsearch.training.layers.frames import unit_length
 from segsearch.training.layers.rows import normal
+from segsearch.training.sizes import clusters_of_stream
 
 
 class VLAD(keras.layers.Layer):
@@ -47,6 +48,6 @@ def netvlad(config: NetVLADConfig, streams: tuple[Stream, ...], name: str = "net
     """The whole aggregation: a VLAD a stream, hidden layer, gating."""
     vlads = []
     for number, stream in enumerate(streams):
-        clusters = part_of_stream(config.clusters, config.stream_divisor, number)
+        clusters = clusters_of_stream(config, number)
         vlads.append(VLAD(clusters, config.form, config.batch_norm_decay, name=stream.name))
     return ByStream(config, streams, vlads, name=name)

@@ -7,15 +7,14 @@ P descriptor size, H hidden units.
 import keras
 from keras import ops
 
-from segsearch.core.errors import ConfigError
 from segsearch.core.features import Stream
 from segsearch.training.aggregations import NeXtVLADConfig
 from segsearch.training.layers.batch_norm import BatchNorm
-from segsearch.training.layers.by_stream import part_of_stream
 from segsearch.training.layers.context_gating import gating_of
 from segsearch.training.layers.descriptors import flatten, frame_sums, unit_clusters
 from segsearch.training.layers.hidden import Hidden
 from segsearch.training.layers.rows import he, normalise_frames, split_streams
+from segsearch.training.sizes import clusters_of_stream, group_depth, groups_of_stream
 
 
 class NeXtVLAD(keras.layers.Layer):
@@ -26,9 +25,7 @@ class NeXtVLAD(keras.layers.Layer):
         self.config, self.streams = config, streams
         self.vlads = []
         for number, stream in enumerate(streams):
-            clusters, groups = (
-                part_of_stream(n, config.stream_divisor, number) for n in (config.clusters, config.groups)
-            )
+            clusters, groups = clusters_of_stream(config, number), groups_of_stream(config, number)
             self.vlads.append(GroupedVLAD(clusters, groups, config, name=stream.name))
         self.gating = gating_of(config.gating)
 
@@ -63,9 +60,7 @@ class GroupedVLAD(keras.layers.Layer):
     def build(self, frames_shape):
         features = frames_shape[-1]
         expanded, assigned = self.config.expansion * features, self.groups * self.clusters
-        if expanded % self.groups:
-            raise ConfigError("groups", self.groups, f"a divisor of {expanded}, the expanded features of {self.name}")
-        depth = expanded // self.groups
+        depth = group_depth(self.groups, expanded, self.name)
         self.width = depth * self.clusters
         self.expand = self._dense((features, expanded), "expand")
         self.expand_biases = self.add_weight(shape=(expanded,), initializer="zeros", name="expand_biases")

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from segsearch.core.errors import ConfigError
 from segsearch.training.aggregations import ProbabilityGatingConfig
 from segsearch.training.layers.batch_norm import BatchNorm
 from segsearch.training.layers.rows import normal
+from segsearch.training.sizes import gate_inputs
 
 
 class ProbabilityGating(keras.layers.Layer):
@@ -23,9 +23,7 @@ class ProbabilityGating(keras.layers.Layer):
         self.batch_norm = BatchNorm(config.batch_norm_decay, name="batch_norm")
 
     def build(self, embedding_shape):
-        width = self.classes if self.config.input == "scores" else embedding_shape[-1]
-        if self.config.remove_diagonal and width < self.classes:
-            raise ConfigError("remove_diagonal", True, f"false, or an embedding of at least {self.classes} features")
+        width = gate_inputs(self.config, embedding_shape[-1], self.classes)
         self.head.build(embedding_shape)
         self.kernel = self.add_weight(shape=(width, self.classes), initializer=normal(self.classes), name="kernel")
         self.batch_norm.build((None, self.classes))

@@ -9,8 +9,9 @@ from keras import ops
 from segsearch.core.features import Stream
 from segsearch.training.aggregations import SoftDBoFConfig
 from segsearch.training.layers.assignment import Assignment
-from segsearch.training.layers.by_stream import ByStream, part_of_stream
+from segsearch.training.layers.by_stream import ByStream
 from segsearch.training.layers.frames import unit_length
+from segsearch.training.sizes import clusters_of_stream
 
 
 class SoftBag(keras.layers.Layer):
@@ -36,6 +37,6 @@ def soft_dbof(config: SoftDBoFConfig, streams: tuple[Stream, ...], name: str = "
     """The whole aggregation: a soft bag a stream, hidden layer, gating."""
     bags = []
     for number, stream in enumerate(streams):
-        clusters = part_of_stream(config.clusters, config.stream_divisor, number)
+        clusters = clusters_of_stream(config, number)
         bags.append(SoftBag(clusters, config.max_pool, config.batch_norm_decay, name=stream.name))
     return ByStream(config, streams, bags, name=name)
