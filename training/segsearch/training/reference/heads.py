@@ -10,26 +10,32 @@ from segsearch.training.reference.variables import Variables, Weights
 
 
 def head_of(variables: Variables, logits: bool) -> tuple[Head, Weights, int]:
-    system = variables.reference.system
+    """The head's config, its weights and its classes. logits: a mixture mixes its experts' logits."""
     if "fully_connected/weights" in variables:
-        weights = {
-            "kernel": variables.take("fully_connected/weights"),
-            "biases": variables.take("fully_connected/biases"),
-        }
-        classes = len(weights["biases"])
-        if system.startswith("linrongc"):
-            l2 = float(variables.flag("l2_penalty", 1e-8))
-            return LogisticConfig(l2=l2, bias_l2=l2, start="he"), weights, classes
-        return LogisticConfig(l2=1e-8), weights, classes
+        return _logistic(variables)
     weights, classes, mixtures = _moe(variables)
-    if system.startswith("linrongc"):
-        l2 = float(variables.flag("l2_penalty", 1e-8))
+    if variables.reference.system.startswith("linrongc"):
+        l2 = _penalty(variables)
         config: Head = LogitMoEConfig(mixtures=mixtures, l2=l2) if logits else MoEConfig(mixtures=mixtures, l2=l2)
         return config, weights, classes
-    l2 = 1e-8 if system == "google" else float(variables.flag("moe_l2", 1e-8))
+    l2 = 1e-8 if variables.reference.system == "google" else float(variables.flag("moe_l2", 1e-8))
     head = MoEConfig(mixtures=mixtures, l2=l2)
-    if "gating_prob_weights" not in variables:
-        return head, weights, classes
+    if "gating_prob_weights" in variables:
+        return _gated(variables, head, weights, classes)
+    return head, weights, classes
+
+
+def _logistic(variables: Variables) -> tuple[Head, Weights, int]:
+    weights = {"kernel": variables.take("fully_connected/weights"), "biases": variables.take("fully_connected/biases")}
+    config = LogisticConfig(l2=1e-8)
+    if variables.reference.system.startswith("linrongc"):
+        l2 = _penalty(variables)
+        config = LogisticConfig(l2=l2, bias_l2=l2, start="he")
+    return config, weights, len(weights["biases"])
+
+
+def _gated(variables: Variables, head: MoEConfig, weights: Weights, classes: int) -> tuple[Head, Weights, int]:
+    """The head around a mixture whose probabilities are gated."""
     gated = {f"{head.kind}/{path}": array for path, array in weights.items()}
     gated |= {
         "kernel": variables.take("gating_prob_weights"),
@@ -42,6 +48,10 @@ def head_of(variables: Variables, logits: bool) -> tuple[Head, Weights, int]:
         remove_diagonal=bool(variables.flag("gating_remove_diag", False)),
     )
     return config, gated, classes
+
+
+def _penalty(variables: Variables) -> float:
+    return float(variables.flag("l2_penalty", 1e-8))
 
 
 def _moe(variables: Variables) -> tuple[Weights, int, int]:
