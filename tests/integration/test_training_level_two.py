@@ -157,6 +157,10 @@ def test_the_command_writes_what_it_tells(members, ensemble, folder, tmp_path):
     app.command()(level_two)
     runs = [str(member.folder) for member in members.members]
     arguments = [str(ensemble), *runs, "--data", str(folder), "--out", str(tmp_path / "out"), "--candidates", "10"]
+    arguments += ["--importance", str(tmp_path / "importance.md")]
     told = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
     assert told == json.loads((tmp_path / "out" / "level_two.json").read_text())
     assert len(matrices(tmp_path / "out")) == FOLDS
+    name, share = next(iter(told["importance"].items()))
+    assert (tmp_path / "importance.md").read_text().splitlines()[2] == f"| {name} | {share:.3f} |"
+    assert all(f">{name}<" in (tmp_path / "importance.svg").read_text() for name in told["importance"])

@@ -2,5 +2,5 @@
 
 `scored` holds what all models say of some segments, `features` makes a row of numbers of a (segment, class) pair,
 `ranker` learns from rated rows and scores any, `order` puts its scores back into whole matrices, `levels` does all of
-it honestly, fold by fold, `cli` is `segsearch level-two`. No TensorFlow.
+it honestly, fold by fold, `importance` draws what the trees gained from, `cli` is `segsearch level-two`. No TensorFlow.
 """

@@ -26,6 +26,9 @@ def level_two(
         list[str] | None,
         typer.Option("--also", help="Name of further matrices to order, as test for test.npz of the ensemble."),
     ] = None,
+    importance: Annotated[
+        Path | None, typer.Option(help="Markdown file for the features' shares of the gain; a picture goes beside it.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the rows and features that trees draw.")] = 0,
 ) -> None:
     """Order an ensemble's lists by trees that learned from rated segments."""
@@ -33,6 +36,11 @@ def level_two(
         from segsearch.training.level_two.ranker import RankerConfig
     except ModuleNotFoundError as error:
         raise MissingExtra("level-two", "train", error.name or "lightgbm") from None
+    if importance is not None:
+        try:
+            from segsearch.training.level_two.importance import write_importance
+        except ModuleNotFoundError as error:
+            raise MissingExtra("level-two --importance", "plot", error.name or "matplotlib") from None
     from segsearch.core.files import write_atomically
     from segsearch.training.ensemble.members import Members
     from segsearch.training.folder import DataFolder
@@ -46,5 +54,7 @@ def level_two(
     told |= levels.write_folds(folder.segment_vocabulary, out)
     for name in others or ():
         levels.write_others(name, folder.segment_vocabulary, out)
+    if importance is not None:
+        write_importance(told["importance"], importance)
     write_atomically(out / "level_two.json", json.dumps(told, indent=1) + "\n")
     emit(**told)
