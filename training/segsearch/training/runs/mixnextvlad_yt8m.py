@@ -1,6 +1,7 @@
 """MixNeXtVLAD, three towers that learn from their mix, on YouTube-8M.
 
-The 3rd place of 2018 (linrongc/youtube-8m): 112 clusters, squeeze by 16, temperature 3, batches of 160.
+The 3rd place of 2018 (linrongc/youtube-8m): 112 clusters, squeeze by 16, temperature 3, batches of 160. Frames are of
+unit length as in all other runs, where theirs are whitened backwards.
 
     segsearch train mixnextvlad_yt8m --data yt8m/ --out build/runs/mixnextvlad_yt8m --fold all
 
