@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from segsearch.core.cli import emit
 from segsearch.core.errors import ConfigError
+from segsearch.service.connection import Connection
 from segsearch.service.settings import Settings
 
 
@@ -34,13 +35,19 @@ def serve_until_stopped(app: ASGIApp, settings: Settings) -> None:
     # uvicorn raises the signal again when it has shut down; with these in place that ends nothing, and we exit 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="off",
+    with listening:
+        _Announcing(uvicorn_config(app, settings, context)).run(sockets=[listening])
+
+
+def uvicorn_config(
+    app: ASGIApp, settings: Settings, context: ssl.SSLContext | None, connection: type[Connection] = Connection
+) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app, http=connection, log_level="warning", access_log=False, server_header=False, lifespan="off",
         timeout_graceful_shutdown=settings.shutdown_s,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )  # fmt: skip
-    with listening:
-        _Announcing(config).run(sockets=[listening])
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:

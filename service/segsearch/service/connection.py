@@ -1,0 +1,91 @@
+"""One HTTP connection that waits for no client for ever: uvicorn's, with clocks.
+
+Where it stands: `server` gives it to uvicorn; how long a body may take is the edge's own limit, as it can answer. Here
+nobody is left to answer: a head that does not come, the rest of a body that was refused, an answer that is not taken.
+"""
+
+import asyncio
+from typing import Any, ClassVar, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# Whoever takes less of an answer in `write_timeout_s` takes none of it.
+_PROGRESS_BYTES: Final = 64 << 10
+
+
+class Connection(H11Protocol):
+    """Closes a connection whose client is late with what it owes."""
+
+    head_timeout_s: ClassVar[float] = 10.0  # from the connection, or the last answer, to the end of a request's head
+    rest_timeout_s: ClassVar[float] = 5.0  # from an answer to the end of the body that it did not wait for
+    write_timeout_s: ClassVar[float] = 60.0  # to take some of an answer that lies ready
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self._owed_s: float | None = None  # the limit that runs
+        self._clock: asyncio.TimerHandle | None = None
+        self._write_clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """See H11Protocol."""
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        super().connection_lost(exc)
+        for clock in (self._clock, self._write_clock):
+            if clock is not None:
+                clock.cancel()
+
+    def pause_writing(self) -> None:
+        """The client does not take what lies ready: see asyncio.Protocol."""
+        super().pause_writing()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        if self._write_clock is not None:
+            self._write_clock.cancel()
+
+    def _watch(self) -> None:
+        """Sets the clock when the client comes to owe something else; bytes that trickle in do not set it back."""
+        owed_s = self._owed()
+        if owed_s == self._owed_s:
+            return
+        if self._clock is not None:
+            self._clock.cancel()
+        self._owed_s = owed_s
+        self._clock = None if owed_s is None else self.loop.call_later(owed_s, self.transport.close)
+
+    def _owed(self) -> float | None:
+        """How long the client has for what it owes; None while it is our turn, or the edge's own limit runs."""
+        state = self.conn.their_state
+        if state is h11.IDLE:
+            return self.head_timeout_s
+        if state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete:
+            return self.rest_timeout_s
+        return None
+
+    def _watch_writing(self) -> None:
+        ready = self.transport.get_write_buffer_size()
+
+        def look() -> None:
+            if ready - self.transport.get_write_buffer_size() < _PROGRESS_BYTES:
+                self.transport.abort()  # closing would wait until everything is taken
+            else:
+                self._watch_writing()
+
+        self._write_clock = self.loop.call_later(self.write_timeout_s, look)
