@@ -8,7 +8,7 @@ the same weights: the manner of the starter code (`starter_manner`), and what ea
 `--scale` runs a fraction and reckons from it how long all of it takes, stage by stage (`whole_job/extrapolation.py`);
 the title says which part was run. The library is written once to `--scratch`, and used again.
 
-    .venv/bin/python benchmarks/headline.py [--scale 1] [--scratch FOLDER] [--figures FOLDER] [--json PATH]
+    .venv/bin/python benchmarks/headline.py [--scale 1] [--workers 2] [--figures FOLDER] [--json PATH]
 """
 
 import argparse
@@ -64,14 +64,14 @@ def in_process(work: Callable[..., Answer], *args: object) -> Answer:
 
 
 def measured(options: argparse.Namespace) -> Run:
-    size = Size(options.clusters, options.hidden, options.classes)
+    size = size_of(options)
     files = shards(options.scratch / "shards", options.scale)
     made: Models = in_process(models, options.scratch, size, files[0])
     folder = options.scratch / "job"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        order = Order(made.bundle, tuple(files), folder, options.keep, options.threads)
+        order = Order(made.bundle, tuple(files), folder, options.keep, options.workers, options.threads)
         job = in_process(whole_job, order)
         small = in_process(whole_job, replace(order, files=_first(files, SMALL_SEGMENTS)))
         least = in_process(limits, files, size, job.index_bytes, job.csv_bytes, folder)
@@ -176,18 +176,27 @@ def title(job: Job) -> str:
     return f"The whole job, {FULL_SEGMENTS:,} segments, reckoned from {job.segments:,} that were run"
 
 
-def main() -> None:
-    parser = arguments(__doc__)
+def parser() -> argparse.ArgumentParser:
+    parser, usual = arguments(__doc__), Size()
     parser.add_argument("--scale", type=float, default=0.01, help="part of the library that is run; 1 is all of it")
     parser.add_argument("--scratch", type=Path, default=SCRATCH, help="where library and model lie, or are put")
+    parser.add_argument("--workers", type=int, default=1, help="processes that score, as reindex takes them")
     parser.add_argument("--threads", type=int, default=0, help="runs of the model at a time; 0 as reindex finds best")
     parser.add_argument("--keep", type=int, default=100_000)
-    parser.add_argument("--clusters", type=int, default=Size.clusters)
-    parser.add_argument("--hidden", type=int, default=Size.hidden)
-    parser.add_argument("--classes", type=int, default=Size.classes)
+    parser.add_argument("--clusters", type=int, default=usual.clusters)
+    parser.add_argument("--hidden", type=int, default=usual.hidden)
+    parser.add_argument("--classes", type=int, default=usual.classes)
     parser.add_argument("--starter-videos", type=int, default=16, help="how many the starter manner is measured on")
     parser.add_argument("--figures", type=Path, help="folder for pictures, as SVG")
-    options = parser.parse_args()
+    return parser
+
+
+def size_of(options: argparse.Namespace) -> Size:
+    return Size(options.clusters, options.hidden, options.classes)
+
+
+def main() -> None:
+    options = parser().parse_args()
     run = measured(options)
     report(title(run.job), measures(run), options.json)
     if options.figures:

@@ -6,12 +6,14 @@ the videos and hands out blocks of codes, and the selection, which takes these.
 
 Reading, selecting and what lies between scoring and selecting (*pieces*: score codes written down shard by shard and
 read again) happen on the thread that else waits for scores, so that by the clock the stages add up to the whole. The
-CPU seconds of scoring are what all other threads spent, and what this one spent on laying batches out.
+CPU seconds of scoring are what all other threads spent, and what this one spent on laying batches out. With several
+worker processes their reading and writing counts as scoring, and waiting for them, by the clock, as pieces.
 
 N segments, C classes, S segments of a block.
 """
 
 import os
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from segsearch.core.bundle import Bundle
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.kernel_selection import KernelSelection, SelectionChoice, Selector
 from segsearch.service.jobs import reindex as reindexing
+from segsearch.service.jobs.engines import EngineWishes, engine_for
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.scoring.scorer import Scorer
 from segsearch.service.submission import ranked_classes, write_submission
@@ -41,6 +44,7 @@ class Order:
     files: tuple[Path, ...]
     folder: Path  # for the index, the CSV and the scorer's cache
     keep: int
+    workers: int = 1  # processes that score; one scores in the process of the job
     threads: int = 0  # of scoring, as `reindex` takes it
     selection: SelectionChoice = "numba"  # what `auto` takes at full size
 
@@ -95,7 +99,7 @@ class Spent:
 
     @contextmanager
     def timing(self, clock: Callable[[], float]) -> Iterator[None]:
-        """clock: `time.thread_time` beside other threads, `process_time` to count them too."""
+        """clock: `time.thread_time` beside other threads, `all_cpu` to count them too."""
         wall, cpu = time.perf_counter(), clock()
         try:
             yield
@@ -130,7 +134,13 @@ class Clocks:
 
 
 def _now() -> tuple[float, float, float]:
-    return time.perf_counter(), time.thread_time(), time.process_time()
+    return time.perf_counter(), time.thread_time(), all_cpu()
+
+
+def all_cpu() -> float:
+    """CPU seconds of this process, and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 class TimedScorer:
@@ -160,12 +170,12 @@ class TimedSelector:
         with clocks.reading_codes.timing(time.thread_time):
             codes.max(initial=0)
         self._segments += codes.shape[1]
-        so_far = time.process_time() - clocks.began[2] - clocks.reading_codes.cpu_s
+        so_far = all_cpu() - clocks.began[2] - clocks.reading_codes.cpu_s
         clocks.curve.append((self._segments, so_far))
 
     def ranked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         self._clocks.selected = _now()
-        return _timed(self._selector.ranked(), self._clocks.rank, time.process_time)
+        return _timed(self._selector.ranked(), self._clocks.rank, all_cpu)
 
 
 Item = TypeVar("Item")
@@ -199,17 +209,19 @@ def whole_job(order: Order) -> Job:
     index, submission = IndexDirectory(order.folder / "index"), order.folder / "submission.csv"
     forget(order.files)
     traffic = disk_traffic()
-    with opening.timing(time.process_time):
+    with opening.timing(all_cpu):
         scorer = OnnxScorer(
             Bundle.open(order.bundle), batch=0, threads=order.threads, precision="int8", cache=order.folder / "cache"
         )
         _compile(order.selection)
     clocks = Clocks()
-    with scorer, timed_selection(clocks), reindex.timing(time.process_time):
+    with scorer, timed_selection(clocks), reindex.timing(all_cpu):
+        timed = TimedScorer(scorer, clocks)
         manifest = reindexing.reindex(
-            TimedScorer(scorer, clocks), list(order.files), index, keep=order.keep, selection=order.selection
-        ).manifest
-    with csv.timing(time.process_time):
+            timed, list(order.files), index, keep=order.keep, selection=order.selection,
+            engine=engine_for(timed, EngineWishes(workers=order.workers), threads=order.threads),
+        ).manifest  # fmt: skip
+    with csv.timing(all_cpu):
         generation = index.open_current()
         generation.verify()
         write_submission(submission, ranked_classes(generation))
@@ -217,7 +229,8 @@ def whole_job(order: Order) -> Job:
     return Job(
         stages=(opening.stage("open", "nothing"), *stages(clocks, reindex), csv.stage("CSV", "postings")),
         segments=manifest.segment_count, classes=manifest.class_count, keep=order.keep,
-        postings=manifest.posting_count, peak_bytes=peak_bytes(), disk_read_bytes=read, disk_written_bytes=written,
+        postings=manifest.posting_count, peak_bytes=peak_bytes(order.workers),
+        disk_read_bytes=read, disk_written_bytes=written,
         shard_bytes=sum(file.stat().st_size for file in order.files),
         index_bytes=sum(file.stat().st_size for file in generation.directory.iterdir()),
         csv_bytes=submission.stat().st_size, reading_codes_s=clocks.reading_codes.cpu_s,
@@ -271,7 +284,9 @@ def disk_traffic() -> tuple[int, int]:
     return counts["read_bytes"], counts["write_bytes"]
 
 
-def peak_bytes() -> int:
-    """What this process has held at most, mapped files included."""
+def peak_bytes(workers: int = 1) -> int:
+    """What this process has held at most, mapped files included, and as many workers as the largest one."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
+    return (own + workers * largest) * 1024

@@ -95,10 +95,11 @@ def test_what_it_costs_is_counted_for_every_segment(starter, made, shard, tmp_pa
     assert spent.ms_a_segment == pytest.approx(1e3 * sum(spent[1:]) / 8)
 
 
-def test_the_measured_job_publishes_and_submits_what_reindex_does(made, shard, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_measured_job_publishes_and_submits_what_reindex_does(made, shard, tmp_path, workers):
     from whole_job.job import Order, whole_job
 
-    job = whole_job(Order(made.bundle, (shard,), tmp_path, keep=7))
+    job = whole_job(Order(made.bundle, (shard,), tmp_path, keep=7, workers=workers))
     plain, measured = IndexDirectory(tmp_path / "plain"), IndexDirectory(tmp_path / "index").open_current()
     with OnnxScorer(Bundle.open(made.bundle), batch=0, precision="int8", cache=tmp_path / "cache") as scorer:
         reindex(scorer, [shard], plain, keep=7)

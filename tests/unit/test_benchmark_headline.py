@@ -177,6 +177,13 @@ def test_a_full_run_says_so_and_a_fraction_says_what_it_is():
     assert "reckoned from 1,000" in title(replace(job_of(2_062_258), segments=1000))
 
 
+def test_without_options_the_network_is_the_papers():
+    from headline import parser, size_of
+    from whole_job.library import Size
+
+    assert size_of(parser().parse_args([])) == Size(8192, 1024, 1000, context=5)
+
+
 def test_cost_a_segment_counts_what_grows_only():
     from headline import Run, growth
     from whole_job.library import Size
