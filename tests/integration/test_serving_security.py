@@ -18,7 +18,7 @@ from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from tests.integration.test_serving_commands import command, server
 
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 
 
 class Authority:

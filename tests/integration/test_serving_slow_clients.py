@@ -15,8 +15,8 @@ from segsearch.service.rest.app import build
 from segsearch.service.server import bind, uvicorn_config
 from segsearch.service.settings import Settings
 
-START_TIMEOUT_S = 20
-PATIENCE_S = 20  # far beyond every limit here: what still hangs then hangs for ever
+START_TIMEOUT_S = 60
+PATIENCE_S = 60  # far beyond every limit here: what still hangs then hangs for ever
 
 
 class Impatient(Connection):
