@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -42,8 +44,8 @@ def worker_scorer(scorer):
     return WorkerScorer.like(scorer, "auto", threads=1)
 
 
-def children(command_line_part):
-    """Processes below this one whose command line has this part."""
+def workers_of(process):
+    """Ids of the worker processes that a process has now."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -51,20 +53,24 @@ def children(command_line_part):
                 status, line = (folder / "stat").read_text(), (folder / "cmdline").read_text()
             except OSError:
                 continue  # it ended meanwhile
-            if int(status.rsplit(")", 1)[1].split()[1]) == os.getpid() and command_line_part in line:
+            if int(status.rsplit(")", 1)[1].split()[1]) == process and "spawn_main" in line:
                 found.append(int(folder.name))
     return sorted(found)
 
 
-def kill_worker(index, command_line_part, piece_count):
-    """Kills a worker as soon as so many shards are finished."""
+def workers_once(process, index, piece_count):
+    """The same, as soon as so many shards are finished."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        workers = children(command_line_part)
+        workers = workers_of(process)
         if workers and len(list(index.root.glob(f"{PREFIX}*/*.scores"))) >= piece_count:
-            os.kill(workers[-1], signal.SIGKILL)
-            return
+            return workers
         time.sleep(0.001)
+    raise TimeoutError
+
+
+def kill_worker(index, piece_count):
+    os.kill(workers_once(os.getpid(), index, piece_count)[-1], signal.SIGKILL)
 
 
 def test_two_processes_publish_what_one_does(tmp_path, scorer, many_shards, alone, worker_scorer, capsys):
@@ -77,7 +83,7 @@ def test_two_processes_publish_what_one_does(tmp_path, scorer, many_shards, alon
 @pytest.mark.parametrize("piece_count", [0, 1])
 def test_a_process_that_is_killed_leaves_no_trace(tmp_path, scorer, many_shards, alone, worker_scorer, piece_count):
     index = IndexDirectory(tmp_path / "index")
-    killer = threading.Thread(target=kill_worker, args=(index, "spawn_main", piece_count))
+    killer = threading.Thread(target=kill_worker, args=(index, piece_count))
     killer.start()
     reindex(scorer, many_shards, index, keep=9, scores=True, engine=LocalProcesses(worker_scorer, 2))
     killer.join()
@@ -89,7 +95,7 @@ def test_a_shard_that_no_process_survives_is_named(tmp_path, scorer, many_shards
 
     def kill_all():
         while not stop.is_set():
-            for worker in children("spawn_main"):
+            for worker in workers_of(os.getpid()):
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
             time.sleep(0.001)
@@ -104,6 +110,25 @@ def test_a_shard_that_no_process_survives_is_named(tmp_path, scorer, many_shards
         killer.join()
 
 
+def test_workers_of_a_reindex_that_is_killed_end_too_and_another_number_of_them_goes_on(
+    tmp_path, scorer, tiny_bundle, many_shards, alone
+):
+    index = IndexDirectory(tmp_path / "index")
+    line = [Path(sys.executable).with_name("segsearch"), "reindex", "--bundle", tiny_bundle.directory]
+    line += ["--data", many_shards[0].with_name("*.tfrecord"), "--index", index.root, "--batch", "8", "--workers", "3"]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    workers = workers_once(process.pid, index, 1)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    done = reindex(scorer, many_shards, index, keep=9, scores=True)
+    assert done.resumed or done.manifest.number == 2  # it may have published before it was killed
+    assert index.open_current().manifest.files == alone
+
+
 def test_a_bad_record_that_a_process_meets_is_named_here(tmp_path, scorer, many_shards, worker_scorer):
     write_records(tmp_path / "z.tfrecord", [b"\xff\xff\xff"])
     with pytest.raises(BadRecord, match=r"z\.tfrecord, record 0") as caught:
@@ -112,7 +137,7 @@ def test_a_bad_record_that_a_process_meets_is_named_here(tmp_path, scorer, many_
             engine=LocalProcesses(worker_scorer, 2),
         )  # fmt: skip
     assert caught.value.record == 0
-    assert children("spawn_main") == []
+    assert workers_of(os.getpid()) == []
 
 
 def test_a_worker_that_finds_another_bundle_refuses(tmp_path, scorer, many_shards, worker_scorer):
