@@ -17,12 +17,11 @@ from segsearch.training.checkpoint import Checkpoint
 from segsearch.training.config import AverageConfig, InputConfig, NetworkConfig, RunConfig, StageConfig, stage_two
 from segsearch.training.documents import changed
 from segsearch.training.evaluation import SegmentEvaluation
-from segsearch.training.folder import DataFolder
 from segsearch.training.input.segments import SegmentExamples
-from segsearch.training.input.survey import RatedSegments, survey_ratings
 from segsearch.training.score_matrix import ScoreMatrix
 from segsearch.training.score_matrix_cli import score_matrix
 from segsearch.training.stages import Run
+from tests.tiny_data import rated_in, tiny_data
 
 STAGE1 = StageConfig(batch_size=16, epochs=1, learning_rate=0.01, average=AverageConfig(decay=0.9), log_every_steps=5)
 CONFIG = RunConfig(
@@ -39,7 +38,7 @@ TEACHER = 'stage2.mean_teacher={"weight": 100.0, "ramp_up_steps": 0, "noise": 0.
 
 @pytest.fixture(scope="module")
 def data(shared):
-    return _open(shared, shared / "data" / "tiny", with_unlabelled=True)
+    return tiny_data(shared, with_unlabelled=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def test_weak_negatives_need_the_videos_labels(shared, data, tmp_path):
     bare = Video(video.id, None, video.ratings, frames=video.frames)
     for number in range(5):
         write_records(tmp_path / f"validate{number}.tfrecord", [serialise_video(bare, data.features)])
-    bare_data = _open(shared, data.train[0].parent, rated=str(tmp_path / "validate*.tfrecord"))
+    bare_data = tiny_data(shared, rated=str(tmp_path / "validate*.tfrecord"))
     config = changed(CONFIG, ["stage2.labels.weak_negatives=each"])
     with pytest.raises(BadRecord, match=r"validate0\.tfrecord, record 0, labels: missing"):
         Run(config=config, data=bare_data, out=tmp_path / "out", report=print).stage_one()
@@ -87,26 +86,24 @@ def test_weak_negatives_need_the_videos_labels(shared, data, tmp_path):
 
 def test_a_mean_teacher_without_unlabelled_shards_says_so(shared):
     with pytest.raises(NoFiles, match=r"nowhere"):
-        _open(shared, shared / "data" / "tiny", unlabelled="nowhere/*.tfrecord", with_unlabelled=True)
+        tiny_data(shared, unlabelled="nowhere/*.tfrecord", with_unlabelled=True)
 
 
 def test_unlabelled_shards_are_not_looked_for_unless_asked(shared):
-    assert _open(shared, shared / "data" / "tiny", unlabelled="nowhere/*.tfrecord").unlabelled == ()
+    assert tiny_data(shared, unlabelled="nowhere/*.tfrecord").unlabelled == ()
 
 
 def test_an_unlabelled_record_that_cannot_be_read_is_named(shared, plain, data, tmp_path):
     payloads = list(read_records(data.unlabelled[0]))
     write_records(tmp_path / "test.tfrecord", [payloads[0], payloads[1].replace(b"audio", b"sound")])
-    folder = data.train[0].parent
-    spoiled = _open(shared, folder, unlabelled=str(tmp_path / "test.tfrecord"), with_unlabelled=True)
+    spoiled = tiny_data(shared, unlabelled=str(tmp_path / "test.tfrecord"), with_unlabelled=True)
     with pytest.raises(BadRecord, match=r"test\.tfrecord, record 1, audio"):
         _stage_two(plain, spoiled, tmp_path / "out", TEACHER)
 
 
 def test_shifted_windows_are_averaged_and_no_shift_changes_nothing(plain, data):
     shards, network = data.fold(0)[1], Checkpoint.load(plain.out / "fold0").build_network()
-    spaces = (data.features, data.vocabulary, data.segment_vocabulary)
-    rated = RatedSegments.joined([survey_ratings(path, *spaces) for path in shards])
+    rated = rated_in(data, shards)
     examples = SegmentExamples(shards, data.features, data.segment_vocabulary, 5, CONFIG.stage2, CONFIG.input, 0)
     usual, still, shifted = (
         SegmentEvaluation(examples, rated, "", *shift).score_codes(network) for shift in ((), (0,), (2,))
@@ -170,6 +167,12 @@ def test_the_command_scores_shards_without_labels(command, plain, data, tmp_path
     assert told["held_out"]
 
 
+def test_the_command_scores_shards_behind_a_url(command, plain, tmp_path):
+    shard = plain.data.fold(0)[1][0]
+    command(plain.out / "fold0", "--data", shard.as_uri(), "--cache", tmp_path / "cache", "--out", tmp_path / "m.npz")
+    assert (tmp_path / "m.npz").read_bytes() == (plain.out / "fold0" / "matrix.npz").read_bytes()
+
+
 def test_the_command_stops_at_a_bad_record_or_leaves_it_out_as_asked(command, plain, data, tmp_path):
     payloads = list(read_records(data.unlabelled[0]))
     write_records(tmp_path / "bad.tfrecord", [payloads[0].replace(b"audio", b"sound"), payloads[1]])
@@ -185,14 +188,6 @@ def test_the_command_stops_at_a_bad_record_or_leaves_it_out_as_asked(command, pl
 def test_what_only_segments_know_is_refused_for_stage_one(change):
     with pytest.raises(ConfigError, match=r"stage1\."):
         changed(CONFIG, [change])
-
-
-def _open(shared, folder, **parts) -> DataFolder:
-    known = {
-        "vocabulary": shared / "data" / "vocabulary.csv",
-        "segment_labels": shared / "data" / "segment_label_ids.csv",
-    }
-    return DataFolder.open(folder, **{**known, **parts})
 
 
 def _stage_two(plain, data, out, *changes) -> np.ndarray:

@@ -11,7 +11,7 @@ from segsearch.training.backend import require_tensorflow
 
 def score_matrix(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a checkpoint, as `segsearch train` writes it.")],
-    data: Annotated[list[str], typer.Option(help="Pattern of frame-level shards; repeatable.")],
+    data: Annotated[list[str], typer.Option(help="Pattern of frame-level shards, a path or a URL; repeatable.")],
     out: Annotated[Path, typer.Option(help="The matrix, an .npz file; replaced if it is there.")],
     shift: Annotated[
         int, typer.Option(min=0, help="Take the mean over windows shifted by up to so many frames either way.")
@@ -19,14 +19,18 @@ def score_matrix(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out records that cannot be read, and say how many.")
     ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where files behind a URL are kept; default: ~/.cache/segsearch.")
+    ] = None,
 ) -> None:
     """Score every segment of some shards with a checkpoint, as 16-bit codes with a segment table."""
-    from segsearch.core.files import matching_files
     from segsearch.core.progress import say
     from segsearch.core.videos import Skips
     from segsearch.training.checkpoint import Checkpoint
+    from segsearch.training.folder import CACHE
+    from segsearch.training.input.remote import files_of
 
-    shards = matching_files(data)
+    shards = sorted({shard for pattern in data for shard in files_of(pattern, cache or CACHE)})
     found = Checkpoint.load(checkpoint)
     require_tensorflow("score-matrix")
 
