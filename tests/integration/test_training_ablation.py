@@ -7,6 +7,7 @@ import pytest
 from segsearch.training.ablation.queue import Queue, RowFailed
 from segsearch.training.ablation.results import Result
 from segsearch.training.ablation.rows import Row
+from tests.made_up_models import tiny_folder
 
 SMALL = ("network.aggregation.clusters=16", "network.aggregation.hidden=8", "stage1.epochs=1", "stage2.epochs=2")
 
@@ -20,11 +21,7 @@ def queue(shared, tmp_path_factory):
         Row(name="bad", run="dbof_audioset", changes=("stage1.epochs=0",)),
         Row(name="after_bad", run="dbof_audioset", start="bad"),
     ]
-    data = tmp_path_factory.mktemp("data")
-    for file in (shared / "data" / "tiny").iterdir():
-        (data / file.name).symlink_to(file)
-    for name in ("vocabulary.csv", "segment_label_ids.csv"):
-        (data / name).symlink_to(shared / "data" / name)
+    data = tiny_folder(shared, tmp_path_factory.mktemp("data") / "tiny")
     queue = Queue(rows=rows, data=str(data), out=tmp_path_factory.mktemp("ablation"), workers=2)
     with pytest.raises(RowFailed) as caught:
         queue.run()

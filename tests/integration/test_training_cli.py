@@ -10,6 +10,7 @@ from segsearch.core.errors import BadRecord, ConfigError, DataError, MissingExtr
 from segsearch.core.example_pb2 import SequenceExample
 from segsearch.core.records import read_records, write_records
 from segsearch.training import backend, cli
+from tests.tiny_data import settings, tiny_arguments
 
 TINY = {
     "network.aggregation": {"kind": "dbof", "clusters": 16, "hidden": 8},
@@ -36,10 +37,7 @@ def train():
 
 
 def test_training_one_fold_prints_one_json_line_a_stage(train, shared, tmp_path):
-    folder = shared / "data"
-    changes = [part for field, value in TINY.items() for part in ("--set", f"{field}={json.dumps(value)}")]
-    parts = ["--vocabulary", folder / "vocabulary.csv", "--segment-labels", folder / "segment_label_ids.csv"]
-    result = train("dbof_yt8m", "--data", folder / "tiny", "--out", tmp_path, "--fold", 2, *parts, *changes)
+    result = train("dbof_yt8m", *tiny_arguments(shared), "--out", tmp_path, "--fold", 2, *settings(TINY))
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["stage"] for line in lines] == ["stage1", "fold2"]
     assert lines[1]["metrics"][0]["split"] == "fold 2 of 5"
@@ -89,14 +87,9 @@ def test_a_training_video_without_labels_is_named_wherever_it_stands(train, shar
     records = [SequenceExample.FromString(payload) for payload in read_records(shared / "data/tiny/train00.tfrecord")]
     damage(records[1])
     write_records(tmp_path / "train00.tfrecord", [record.SerializeToString() for record in records])
-    folder = shared / "data"
-    changes = [part for field, value in TINY.items() for part in ("--set", f"{field}={json.dumps(value)}")]
-    parts = ["--vocabulary", folder / "vocabulary.csv", "--segment-labels", folder / "segment_label_ids.csv"]
+    arguments = [*tiny_arguments(shared), "--train", tmp_path / "train*", "--out", tmp_path / "out"]
     with pytest.raises(BadRecord, match=r"train00\.tfrecord, record 1, labels: "):
-        train(
-            "dbof_yt8m", "--data", folder / "tiny", "--train", tmp_path / "train*", "--out", tmp_path / "out",
-            *parts, *changes,
-        )  # fmt: skip
+        train("dbof_yt8m", *arguments, *settings(TINY))
 
 
 @pytest.mark.parametrize("text", ["{", "[1]"])

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tiny_data import metrics_of, settings, tiny_arguments
+
 # An accelerator cannot be counted on here; TensorFlow takes a processor for two devices just as well.
 PROGRAM = """
 import sys
@@ -75,16 +77,13 @@ def _assert_same(found: Path, wanted: Path) -> None:
 
 
 def _losses(directory: Path) -> list[float]:
-    lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
-    return [line["loss"] for line in lines if "loss" in line]
+    return [line["loss"] for line in metrics_of(directory) if "loss" in line]
 
 
 def _train(shared: Path, out: Path, *changes: str, devices: int, cluster: str = "") -> subprocess.Popen:
-    folder = shared / "data"
     command = [sys.executable, "-c", PROGRAM, str(devices), "train", "dbof_yt8m", "--fold", "0", "--out", str(out)]
-    command += ["--data", str(folder / "tiny"), "--vocabulary", str(folder / "vocabulary.csv")]
-    command += ["--segment-labels", str(folder / "segment_label_ids.csv")]
-    for change in [*(f"{field}={json.dumps(value)}" for field, value in SETTINGS.items()), *changes]:
+    command += [*tiny_arguments(shared), *settings(SETTINGS)]
+    for change in changes:
         command += ["--set", change]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **({"TF_CONFIG": cluster} if cluster else {})}
     return subprocess.Popen(

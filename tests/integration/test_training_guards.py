@@ -22,7 +22,8 @@ from segsearch.training.models.network import Network
 from segsearch.training.objective import CrossEntropyObjective
 from segsearch.training.rated_map import RATED_MAP
 from segsearch.training.stages import Run
-from segsearch.training.trainer import Stage, train
+from segsearch.training.trainer import OptimiserStep, Stage, train
+from tests.tiny_data import metrics_of, settings, tiny_arguments, tiny_data
 
 NETWORK = NetworkConfig(aggregation=DBoFConfig(clusters=16, hidden=8), head=LogisticConfig())
 STAGE = StageConfig(batch_size=8, epochs=3, log_every_steps=2, save_every_steps=2)
@@ -30,12 +31,7 @@ STAGE = StageConfig(batch_size=8, epochs=3, log_every_steps=2, save_every_steps=
 
 @pytest.fixture(scope="module")
 def data(shared):
-    folder = shared / "data"
-    vocabularies = {
-        "vocabulary": folder / "vocabulary.csv",
-        "segment_labels": folder / "segment_label_ids.csv",
-    }
-    return DataFolder.open(folder / "tiny", **vocabularies)
+    return tiny_data(shared)
 
 
 class Poisoned:
@@ -75,13 +71,19 @@ def test_weights_that_are_no_numbers_are_not_saved_even_when_the_loss_was_one(da
     assert resume.restore(tmp_path, _variables(data)).step == 2
 
 
+def test_a_loss_that_is_not_a_number_stops_the_stage_and_names_the_step(data, tmp_path):
+    wild = StageConfig(batch_size=8, epochs=3, learning_rate=1e38, clip_norm=0.0, log_every_steps=1, save_every_steps=1)
+    config = RunConfig(name="trial", network=NETWORK, stage1=wild)
+    with pytest.raises(TrainingDiverged) as caught:
+        Run(config=config, data=data, out=tmp_path, report=print).stage_one()
+    assert 1 <= caught.value.step <= 15
+    assert not (tmp_path / "stage1" / "checkpoint.json").exists()
+
+
 def test_a_diverged_training_exits_with_one(shared, tmp_path, monkeypatch, capfd):
-    folder = shared / "data"
-    arguments = ["train", "dbof_yt8m", "--data", folder / "tiny", "--vocabulary", folder / "vocabulary.csv"]
-    arguments += ["--segment-labels", folder / "segment_label_ids.csv", "--out", tmp_path]
-    small = {"kind": "dbof", "clusters": 16, "hidden": 8}
-    for change in (f"network.aggregation={json.dumps(small)}", "stage1.batch_size=8", "stage1.learning_rate=1e38"):
-        arguments += ["--set", change]
+    small = {"network.aggregation": {"kind": "dbof", "clusters": 16, "hidden": 8}}
+    wild = settings({**small, "stage1.batch_size": 8, "stage1.learning_rate": 1e38})
+    arguments = ["train", "dbof_yt8m", *tiny_arguments(shared), "--out", tmp_path, *wild]
     monkeypatch.setattr("sys.argv", ["segsearch", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         main()
@@ -133,7 +135,7 @@ def test_a_stage_that_gets_no_better_stops_early_at_an_epoch_that_was_judged(dat
     run = Run(config=config, data=data, out=tmp_path, report=lambda **_: None)
     run.stage_one()
     run.stage_two(0)
-    judged = [line for line in _metrics(tmp_path / "fold0") if RATED_MAP in line]
+    judged = [line for line in metrics_of(tmp_path / "fold0") if RATED_MAP in line]
     best = int(np.argmax([line[RATED_MAP] for line in judged]))
     patience = {1: 2, 3: 1}[every]  # two epochs, of which every third is judged
     assert len(judged) == best + 1 + patience < 12 // every
@@ -190,8 +192,6 @@ def _stage(data: DataFolder, directory: Path, **changes) -> Stage:
 
 def _variables(data: DataFolder) -> list:
     """What a fresh stage of this size saves."""
-    from segsearch.training.trainer import OptimiserStep
-
     network = Network(NETWORK, data.features, len(data.vocabulary))
     return list(OptimiserStep(network, STAGE, _examples(data).epoch(0).element_spec).variables)
 
@@ -201,7 +201,3 @@ def _checkpoint(data: DataFolder, directory: Path, step: int) -> Checkpoint:
         directory=directory, run="trial", network_config=NETWORK, features=data.features, vocabulary=data.vocabulary,
         context_frames=0, stage="stage1", step=step,
     )  # fmt: skip
-
-
-def _metrics(directory: Path) -> list[dict]:
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]

@@ -18,6 +18,7 @@ from segsearch.training import cli
 from segsearch.training.checkpoint import Checkpoint
 from segsearch.training.errors import DownloadFailed
 from segsearch.training.folder import DataFolder
+from tests.tiny_data import settings
 
 QUICK = {
     "network.aggregation": {"kind": "frame_mean"},
@@ -214,8 +215,7 @@ def _contents(data: DataFolder) -> list[list[tuple[str, bytes]]]:
 def _train(*arguments: object) -> list[dict]:
     app = typer.Typer()
     app.command()(cli.train)
-    changes = [part for field, value in QUICK.items() for part in ("--set", f"{field}={json.dumps(value)}")]
-    result = CliRunner().invoke(app, ["dbof_yt8m", *map(str, arguments), *changes])
+    result = CliRunner().invoke(app, ["dbof_yt8m", *map(str, arguments), *settings(QUICK)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return [json.loads(line) for line in result.stdout.splitlines()]

@@ -1,7 +1,6 @@
 """Every pooling, head and mix learns, and goes through both stages of a run into a checkpoint that can be loaded."""
 
 import dataclasses
-import json
 
 import keras
 import numpy as np
@@ -31,11 +30,11 @@ from segsearch.training.aggregations import (
 )
 from segsearch.training.checkpoint import Checkpoint
 from segsearch.training.config import NetworkConfig, RunConfig, StageConfig, stage_two
-from segsearch.training.folder import DataFolder
 from segsearch.training.models.network import Network
 from segsearch.training.objective import objective_of
 from segsearch.training.stages import Run
 from segsearch.training.trainer import OptimiserStep
+from tests.tiny_data import metrics_of, tiny_data
 
 FEATURES = FeatureSpec.parse("rgb:16,audio:8")
 HIDDEN = HiddenConfig(units=8)
@@ -110,10 +109,7 @@ def test_every_structure_learns_a_batch_by_heart(name, batch):
 def test_a_mix_goes_through_both_stages_into_a_checkpoint(name, shared, tmp_path):
     quick = StageConfig(learning_rate=0.002, batch_size=16, epochs=1, frames=5, log_every_steps=1, save_every_steps=5)
     config = RunConfig(name="trial", network=NETWORKS[name], stage1=quick, stage2=stage_two(quick, epochs=1))
-    folder = shared / "data"
-    data = DataFolder.open(
-        folder / "tiny", vocabulary=folder / "vocabulary.csv", segment_labels=folder / "segment_label_ids.csv"
-    )
+    data = tiny_data(shared)
     run = Run(config=config, data=data, out=tmp_path, report=lambda **_: None)
     run.stage_one()
     run.stage_two(0)
@@ -121,7 +117,7 @@ def test_a_mix_goes_through_both_stages_into_a_checkpoint(name, shared, tmp_path
     outputs = checkpoint.build_network()(np.zeros((2, 5, data.features.size), np.uint8), np.array([5, 3], np.int32))
     assert checkpoint.network_config == config.network
     assert outputs["tower_logits"].shape == (2, 3, 100)
-    assert all(np.isfinite(line["loss"]) for line in _lines(tmp_path / "fold0" / "metrics.jsonl") if "loss" in line)
+    assert all(np.isfinite(line["loss"]) for line in metrics_of(tmp_path / "fold0") if "loss" in line)
     # A mix that is to learn otherwise has the same weights to start from.
     warmer = DistillationConfig(temperature=7.0)
     other = dataclasses.replace(
@@ -131,7 +127,3 @@ def test_a_mix_goes_through_both_stages_into_a_checkpoint(name, shared, tmp_path
     learnt = Checkpoint.load(tmp_path / "other" / "fold0")
     assert learnt.network_config.mix.distillation == warmer
     assert learnt.digest != checkpoint.digest
-
-
-def _lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
