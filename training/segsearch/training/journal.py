@@ -49,7 +49,7 @@ class Journal:
         self._file.close()
         self._events.close()
         if self._tracking:
-            self._tracking.close()
+            self._tracking.close(failed=error is not None)
 
 
 def _lines_until(path: Path, step: int) -> list[str]:

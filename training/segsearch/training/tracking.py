@@ -43,11 +43,11 @@ class Tracking:
             metrics = [Metric(name, float(value), now, step) for name, value in values.items()]
             self._client.log_batch(self._run_id, metrics=metrics)
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         """Ends the run; what comes after is not sent."""
         if self._client is not None:
             with self._forgiven():
-                self._client.set_terminated(self._run_id)
+                self._client.set_terminated(self._run_id, "FAILED" if failed else "FINISHED")
         self._client = None
 
     def _open(self, name: str, directory: Path, config: Any) -> None:
