@@ -34,8 +34,8 @@ class LocalProcesses:
                     del left[step.number]
                     losses.note_finished()
                     yield step
-            except BrokenProcessPool:
-                losses.note_lost(next(iter(left.values())))
+            except BrokenProcessPool as error:
+                losses.note_lost(next(iter(left.values())), error)
 
     def _score(self, tasks: list[ShardTask]) -> Iterator[Step]:
         """Steps of the tasks as they are done; raises BrokenProcessPool where a process died."""

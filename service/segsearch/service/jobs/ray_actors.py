@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from segsearch.core.errors import ConfigError, MissingExtra
@@ -61,8 +62,8 @@ class RayActors:
             actor, task = under_way.pop(ready)
             try:
                 step = ray.get(ready)
-            except ray.exceptions.RayActorError:
-                losses.note_lost(task)
+            except ray.exceptions.RayActorError as error:
+                losses.note_lost(task, error)
                 waiting.appendleft(task)
                 actor = make(self.scorer)
             except ray.exceptions.RayTaskError as error:
@@ -76,14 +77,19 @@ class RayActors:
     def _cluster(self) -> Iterator[Ray]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers what runs here
         ray = import_module("ray")
+        # A short name: sockets lie below it, whose paths end at 107 letters.
+        with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+            try:
+                self._join(ray, folder)
+                yield ray
+            finally:
+                ray.shutdown()
+
+    def _join(self, ray: Ray, folder: str) -> None:
         try:
-            ray.init(**self._where(), log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            ray.init(**self._where(folder), log_to_driver=False, logging_level="ERROR")
+        except Exception as error:  # Ray has no type of its own for a cluster that does not start or answer
             raise ConfigError("ray_address", self.address, f"a cluster that answers ({error})") from None
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
 
     def _check_room(self, resources: Mapping[str, float]) -> None:
         """Ray would wait for ever for what its cluster does not have."""
@@ -92,13 +98,15 @@ class RayActors:
             if each * self.actors > room:
                 raise ConfigError("actors", self.actors, f"at most {room:g} {name} of the cluster / {each:g} for each")
 
-    def _where(self) -> dict[str, Any]:
+    def _where(self, folder: str) -> dict[str, Any]:
+        """folder: for sockets and logs of a cluster that ends with this reindex."""
         if self.address is not None:
             return {"address": self.address}
         return {
             "num_cpus": max(core_count(), -(-self.actors // 2)),
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
+            "_temp_dir": folder,
         }
 
 

@@ -18,6 +18,7 @@ from segsearch.service.scoring.tuning import RUNS_LIMIT, Tuning
 
 WORKERS_CAP: Final = 1_024
 LOSSES_CAP: Final = 3  # workers that may be lost one after the other without a shard finished in between
+_REASON_LETTERS: Final = 200
 
 
 class TunedScorer(Scorer, Protocol):
@@ -90,9 +91,10 @@ class Losses:
     def note_finished(self) -> None:
         self._in_a_row = 0
 
-    def note_lost(self, task: ShardTask) -> None:
+    def note_lost(self, task: ShardTask, error: Exception) -> None:
         """task: one that the worker may have been at. Raises DataError, naming its shard, at one loss too many."""
         self._in_a_row += 1
         if self._in_a_row >= LOSSES_CAP:
-            found = f"{self._in_a_row} workers were lost, one after the other"
+            reason = " ".join(str(error).split())[:_REASON_LETTERS]
+            found = f"{self._in_a_row} workers were lost, one after the other ({reason})"
             raise DataError(task.shard, None, "scoring", found, "a worker that lives until a shard is scored")
