@@ -12,8 +12,7 @@ from keras import ops
 
 from segsearch.training.aggregations import GRUConfig
 from segsearch.training.layers.context_gating import gating_of
-from segsearch.training.layers.recurrent import both_ways, glorot
-from segsearch.training.layers.rows import reverse_frames
+from segsearch.training.layers.recurrent import as_read, glorot, layers_of
 
 
 class GRU(keras.layers.Layer):
@@ -25,15 +24,8 @@ class GRU(keras.layers.Layer):
         self.gating = gating_of(config.gating)
 
     def build(self, frames_shape):
-        width, cells, bidirectional = frames_shape[-1], self.config.cells, self.config.direction == "bidirectional"
-        if bidirectional:
-            self.ahead = _layer(width, cells // 2, "ahead")
-            self.back = _layer(width, cells // 2, "back")
-            width = cells
-        self.stack = []
-        for number in range(1 + bidirectional, self.config.layers + 1):
-            self.stack.append(_layer(width, cells, f"layer_{number}"))
-            width = cells
+        cells = self.config.cells
+        self.below, self.stack = layers_of(self.config, frames_shape[-1], _layer)
         self.gating.build((None, cells * self.config.layers if self.config.output == "states" else cells))
 
     def call(self, frames, frame_mask, training=False):  # (B, W, F), (B, W)
@@ -41,11 +33,7 @@ class GRU(keras.layers.Layer):
 
     def pool(self, frames, frame_mask, training=False):
         """(B, H): the states after the last real frame that the config asks for."""
-        x, states = frames, []
-        if self.config.direction == "backward":
-            x = reverse_frames(x, frame_mask)
-        elif self.config.direction == "bidirectional":
-            x = both_ways(self.ahead, self.back, x, frame_mask, training)
+        x, states = as_read(self.config.direction, self.below, frames, frame_mask, training), []
         for layer in self.stack:
             x, state = layer(x, mask=frame_mask > 0, training=training)  # (B, W, cells), (B, cells)
             states.append(state)
