@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segsearch.core.errors import InvalidInput
+from segsearch.core.errors import InputTooLarge, InvalidInput
 from segsearch.core.records import masked_crc32c
 from segsearch.core.videos import Video, serialise_video
 from segsearch.service.npy_header import read_npy_header
@@ -115,6 +115,13 @@ def test_a_compressed_body_inflates_to_what_it_was_however_it_is_cut(data, codin
         found += b"".join(inflater.feed(compressed[start:stop]))
     inflater.finish()
     assert found == content
+
+
+@pytest.mark.parametrize("number", ["0", "1.5", "257"])
+def test_more_numbers_than_are_read_in_a_moment_are_refused_before_the_first_is(number):
+    body = b'{"frames": {"rgb": [[' + f"{number},".encode() * 4_000_001 + b"0]]}}"
+    with pytest.raises(InputTooLarge, match="4000001 values; wanted at most 4000000"):
+        READER.read(JSON, body, None)
 
 
 def inflated(coding: str, body: bytes) -> bytes:

@@ -18,6 +18,8 @@ from segsearch.service.rest.uploads.upload import Rules, Upload
 # Lists, objects and texts that a body may hold beside its rows. Each is many times larger in memory than the bytes
 # that spell it, so they are counted before the first is made.
 _MARK_LIMIT: Final = 100_000
+# A number takes up to twelve times its text, and reading it holds up every other thread: an hour of YouTube-8M frames.
+_NUMBER_LIMIT: Final = 4_000_000
 
 
 def parse_json(body: bytes, rules: Rules) -> Upload:
@@ -40,10 +42,14 @@ def parse_json(body: bytes, rules: Rules) -> Upload:
 
 def _check_marks(body: bytes, rules: Rules) -> None:
     rows = rules.frame_limit * len(rules.spec.streams)
-    for mark, things, limit in ((b"[", "lists", rows), (b"{", "objects", 0), (b'"', "texts", 0)):
+    limits = {
+        "lists": (b"[", rows + _MARK_LIMIT), "objects": (b"{", _MARK_LIMIT), "texts": (b'"', _MARK_LIMIT),
+        "values": (b",", _NUMBER_LIMIT),
+    }  # fmt: skip
+    for things, (mark, limit) in limits.items():
         # In UTF-16 and UTF-32 the mark's byte stands for itself, too, so that nothing is missed.
-        if (count := body.count(mark)) > limit + _MARK_LIMIT:
-            raise InputTooLarge("body", f"{count} {things}", f"at most {limit + _MARK_LIMIT}")
+        if (count := body.count(mark)) > limit:
+            raise InputTooLarge("body", f"{count} {things}", f"at most {limit}; base64 and .npy hold more")
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
