@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.errors import LiveStoreCorrupt
-from segsearch.service.index.live.format import DATA_FILE
+from segsearch.service.index.live.format import DATA_FILE, HEAD_FILE
 from segsearch.service.index.live.store import LiveStore
 from tests.conftest import ROOT
 from tests.live_videos import BUNDLE, SPACE, codes_of, frames_of
@@ -106,6 +106,7 @@ for line in damages.read_text().splitlines():
     for file in copy.iterdir():
         file.unlink()
     (copy / "data.mdb").write_bytes(damaged)
+    (copy / "head").write_bytes((whole / "head").read_bytes())
     try:
         print("same" if content(copy, readonly) == wanted else "WRONG")
     except LiveStoreCorrupt as error:
@@ -140,6 +141,25 @@ def test_flipped_bits_anywhere_are_found_or_hit_nothing(directory, how):
     outcomes = probe(directory, flips(directory, 60), how)
     assert set(outcomes) <= {"found", "same"}
     assert "found" in outcomes
+
+
+@pytest.mark.parametrize("how", ["writing", "readonly"])
+def test_no_bit_of_the_commit_numbers_brings_back_an_older_state(directory, how):
+    """LMDB answers from the meta page with the higher number, and has no checksum there."""
+    numbers = [page * 4_096 + 16 + 128 + byte for page in (0, 1) for byte in (0, 1, 7)]
+    assert "WRONG" not in probe(directory, [f"flip {place} {bit}" for place in numbers for bit in range(8)], how)
+
+
+def test_a_flipped_bit_in_the_limit_is_refused_by_name(directory):
+    places = [page * 4_096 + 16 + 16 + 7 for page in (0, 1)]
+    assert probe(directory, [f"flip {place} {bit}" for place in places for bit in (0, 7)]) == ["found"] * 4
+
+
+def test_a_damaged_or_missing_head_says_nothing(directory):
+    (directory / HEAD_FILE).write_bytes(bytes(16))
+    LiveStore.open(directory, SPACE).close()
+    (directory / HEAD_FILE).unlink()
+    LiveStore.open(directory, SPACE).close()
 
 
 @pytest.mark.slow

@@ -4,12 +4,14 @@ Where it stands: `environment` asks before it opens. LMDB trusts its file: where
 page promises, reading it kills the process. The layout read here is that of LMDB 0.9 (mdb.c, MDB_meta).
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from lmdb import verify as structure
+from xxhash import xxh3_64_intdigest
 
 from segsearch.core.errors import LiveStoreCorrupt
 
@@ -18,6 +20,8 @@ _PAGE_HEADER_BYTES: Final = 16
 _META: Final = struct.Struct("=IIQQI44x48xQQ")
 _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
+_MAP_CAP_BYTES: Final = 1 << 44
+_HEAD: Final = struct.Struct("<QQ")  # LMDB's number of a commit, and its xxh3
 _TRIES: Final = 3
 _PAGE_SIZES: Final = tuple(1 << power for power in range(9, 16))
 
@@ -39,6 +43,9 @@ class Meta:
             second = _parse(path, 1, file.read(_PAGE_HEADER_BYTES + _META.size))
             # The file only grows: asked last, its size cannot be older than the meta pages.
             file_bytes = file.seek(0, 2)
+        for page in (first, second):
+            if page.map_bytes > _MAP_CAP_BYTES or page.map_bytes % first.page_bytes:
+                raise LiveStoreCorrupt(path, "the meta pages", f"a limit of {page.map_bytes} bytes")
         newest = max(first, second, key=lambda page: page.transaction)
         meta = cls(newest.map_bytes, (newest.last_page + 1) * first.page_bytes, newest.transaction)
         if file_bytes < meta.needed_bytes:
@@ -93,3 +100,32 @@ def check_at_rest(path: Path) -> None:
                 raise
         else:
             break
+
+
+def write_head(path: Path, transaction: int) -> None:
+    """Notes the number of a commit that is on disk.
+
+    Neither atomic nor fsynced: it only has to be right after a crash of the process, and a damaged one says nothing.
+    """
+    content = _head(transaction)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.pwrite(descriptor, content, 0)
+    finally:
+        os.close(descriptor)
+
+
+def read_head(path: Path) -> int:
+    """The number noted last, as far as is known; 0 where there is none that is whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return 0
+    if len(content) != _HEAD.size:
+        return 0
+    transaction: int = _HEAD.unpack(content)[0]
+    return transaction if _head(transaction) == content else 0
+
+
+def _head(transaction: int) -> bytes:
+    return _HEAD.pack(transaction, xxh3_64_intdigest(transaction.to_bytes(8, "little")))

@@ -18,8 +18,14 @@ import lmdb
 
 from segsearch.core.errors import LiveStoreCorrupt, SegsearchError, StorageFailed, StorageFull
 from segsearch.core.files import sync_directory
-from segsearch.service.index.live.data_file import Meta, check_at_rest, check_structure
-from segsearch.service.index.live.format import DATA_FILE, META, READER_SLOTS, RESERVE_BYTES, TABLES
+from segsearch.service.index.live.data_file import (
+    Meta,
+    check_at_rest,
+    check_structure,
+    read_head,
+    write_head,
+)
+from segsearch.service.index.live.format import DATA_FILE, HEAD_FILE, META, READER_SLOTS, RESERVE_BYTES, TABLES
 
 _ENGINE: Final = 0  # LMDB 0.9's file format; the library's default may change, our files don't
 _PROBE_KEY: Final = b"reserve"
@@ -40,8 +46,13 @@ class Environment:
         self.directory, self.path, self.readonly = directory, directory / DATA_FILE, readonly
         self._process = os.getpid()
         with self._our_errors():
+            noted = read_head(directory / HEAD_FILE)  # first: commits that follow don't matter
+            meta = Meta.read(self.path)
+            if meta.transaction < noted:
+                found = f"commit {meta.transaction} is the last, wanted {noted} as `{HEAD_FILE}` says"
+                raise LiveStoreCorrupt(self.path, "the meta pages", found)
             # Another process may have let the file grow further than we would.
-            map_bytes = max(map_bytes, Meta.read(self.path).map_bytes)
+            map_bytes = max(map_bytes, meta.map_bytes)
             self._lmdb = lmdb.open(
                 str(directory), map_size=map_bytes, max_dbs=len(TABLES), max_readers=READER_SLOTS, max_spare_txns=4,
                 readonly=readonly, create=False, readahead=False, mode=0o644, lib_version=_ENGINE,
@@ -80,6 +91,8 @@ class Environment:
             with self._lmdb.begin(write=True) as transaction:
                 yield transaction
             self._fill_up()
+            with suppress(OSError):
+                write_head(self.directory / HEAD_FILE, self._lmdb.info()["last_txnid"])
 
     def keep_reserve(self, transaction: Transaction, added_bytes: int) -> None:
         """Raises lmdb.MapFullError where a transaction that added so much leaves less than the reserve."""

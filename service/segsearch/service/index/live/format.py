@@ -6,7 +6,7 @@ Every value is a record: a fixed little-endian header with a checksum, and raw a
 
 | table | key | value |
 | --- | --- | --- |
-| meta | `format`, `counters` | version and feature space; last sequence number, last fold, number of commits |
+| meta | `format`, `counters` | version and feature space; last sequence number, last fold, commits |
 | sequences | SHA-256 of a video id | the sequence number of the video's last change |
 | changes | sequence, big-endian u64 | id, content digest, or that it was deleted: each video once, by its last change |
 | frames | sequence | (T, F) frames |
@@ -20,6 +20,7 @@ import numpy as np
 FORMAT_VERSION: Final = 1
 
 DATA_FILE: Final = "data.mdb"  # LMDB's own name; `lock.mdb` beside it holds its locks and no data
+HEAD_FILE: Final = "head"  # the last commit's number, for `data_file` to find a data file that went back
 
 META: Final = b"meta"
 SEQUENCES: Final = b"sequences"

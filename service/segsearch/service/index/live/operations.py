@@ -81,7 +81,8 @@ class Edit:
         """Writes the counters; False where nothing was written that is worth a commit."""
         if self.changed:
             self.counters = replace(self.counters, revision=self.counters.revision + 1)
-            self.put(META, COUNTERS_KEY, counters_draft(self.counters), self.counters.sequence)
+            draft = counters_draft(self.counters, self.snapshot.transaction.id())
+            self.put(META, COUNTERS_KEY, draft, self.counters.sequence)
         return self.changed
 
 
@@ -228,5 +229,6 @@ def codes_draft(codes: np.ndarray) -> Draft:
     return Draft.of_array(Kind.CODES, codes, CODES_DTYPE)
 
 
-def counters_draft(counters: Counters) -> Draft:
-    return Draft.of(Kind.COUNTERS, COUNTERS.pack(counters.folded, counters.revision))
+def counters_draft(counters: Counters, transaction: int) -> Draft:
+    """transaction: LMDB's number of the commit that writes them."""
+    return Draft.of(Kind.COUNTERS, COUNTERS.pack(counters.folded, counters.revision, transaction))

@@ -32,7 +32,7 @@ from segsearch.service.index.live.record import Kind, Record, RecordDamaged
 
 DIGEST_BYTES: Final = 32
 _KEY: Final = struct.Struct(">Q")  # big-endian: LMDB sorts keys as bytes
-COUNTERS: Final = struct.Struct("<QQ")  # folded, revision
+COUNTERS: Final = struct.Struct("<QQQ")  # folded, revision, LMDB's number of the commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,13 @@ class Snapshot:
     transaction: Transaction
 
     def counters(self) -> Counters:
-        record = self._record(META, COUNTERS_KEY, Kind.COUNTERS)
-        if record is None or len(record.payload) != COUNTERS.size:
-            raise self.damaged(META, COUNTERS_KEY, "it is missing or has another length")
-        return Counters(record.sequence, *COUNTERS.unpack(record.payload))
+        return self._counters()[0]
+
+    def check_commit(self) -> None:
+        """Raises LiveStoreCorrupt where LMDB takes an older commit for the last: its meta pages have no checksum."""
+        counters, written_by = self._counters()
+        if counters.revision and written_by != self.transaction.id():
+            raise self.damaged(META, COUNTERS_KEY, f"commit {written_by} is called {self.transaction.id()}")
 
     def format(self) -> tuple[int, str]:
         """Format version and feature space."""
@@ -195,6 +198,13 @@ class Snapshot:
     def damaged(self, table: bytes, key: bytes, reason: str) -> LiveStoreCorrupt:
         name = key.decode() if table == META else key.hex()
         return LiveStoreCorrupt(self.environment.path, f"table {table.decode()}, record {name}", reason)
+
+    def _counters(self) -> tuple[Counters, int]:
+        record = self._record(META, COUNTERS_KEY, Kind.COUNTERS)
+        if record is None or len(record.payload) != COUNTERS.size:
+            raise self.damaged(META, COUNTERS_KEY, "it is missing or has another length")
+        folded, revision, written_by = COUNTERS.unpack(record.payload)
+        return Counters(record.sequence, folded, revision), written_by
 
     def _codes(self, key: bytes, record: Record, entry: Entry) -> np.ndarray:
         codes = self._array(CODES, key, record, CODES_DTYPE)

@@ -59,7 +59,7 @@ class LiveStore:
         a damaged store or a later release's, FeatureSpaceMismatch, StorageFull or StorageFailed; then all is as it was.
         """
         if not readonly:
-            fill = {FORMAT_KEY: _format_draft(space), COUNTERS_KEY: counters_draft(Counters(0, 0, 0))}
+            fill = {FORMAT_KEY: _format_draft(space), COUNTERS_KEY: counters_draft(Counters(0, 0, 0), 0)}
             create_environment(directory, map_bytes, {META: {key: draft.sealed(key, 0) for key, draft in fill.items()}})
         store = cls(Environment(directory, map_bytes, readonly=readonly))
         try:
@@ -207,7 +207,7 @@ class LiveStore:
                 raise LiveStoreCorrupt(self._environment.path, "its format", reason)
             if found != space:
                 raise FeatureSpaceMismatch(f"live store {self._environment.path}", found, space)
-            snapshot.counters()
+            snapshot.check_commit()
 
     @staticmethod
     def _changed(answer: Stored | None) -> Stored:
