@@ -12,14 +12,10 @@ the title says which part was run. The library is written once to `--scratch`, a
 """
 
 import argparse
-import multiprocessing
 import os
-import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from report import Measure, arguments, report
 from starter_manner import SCRATCH, Cost, cost, manners
@@ -27,8 +23,7 @@ from whole_job.extrapolation import at_size, cpu_share, peak_bytes_at_size
 from whole_job.job import Job, Order, Stage, whole_job
 from whole_job.library import FULL_SEGMENTS, Models, Size, models, shards
 from whole_job.limits import Limits, limits
-
-Answer = TypeVar("Answer")
+from whole_job.processes import empty_folder, in_process
 
 STREAM = ("read", "score", "pieces", "select")
 AROUND_SCORING = ("read", "pieces", "select", "rank", "publish", "CSV")
@@ -57,26 +52,15 @@ class Run:
         return 1e3 * sum(stage.cpu_s for stage in self.full) / FULL_SEGMENTS
 
 
-def in_process(work: Callable[..., Answer], *args: object) -> Answer:
-    """Does the work in a new process, so that neither memory nor CPU time of others count as its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *args).result()
-
-
 def measured(options: argparse.Namespace) -> Run:
     size = size_of(options)
     files = shards(options.scratch / "shards", options.scale)
     made: Models = in_process(models, options.scratch, size, files[0])
-    folder = options.scratch / "job"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        order = Order(made.bundle, tuple(files), folder, options.keep, options.workers, options.threads)
+    with empty_folder(options.scratch / "job") as folder:
+        order = Order(made.bundle, tuple(files), folder, options.keep, options.workers, threads=options.threads)
         job = in_process(whole_job, order)
-        small = in_process(whole_job, replace(order, files=_first(files, SMALL_SEGMENTS)))
+        small = in_process(whole_job, replace(order, files=first_shards(files, SMALL_SEGMENTS)))
         least = in_process(limits, files, size, job.index_bytes, job.csv_bytes, folder)
-    finally:
-        shutil.rmtree(folder)
     starter = {
         name: cost(made.checkpoint, files, manner, options.starter_videos)
         for name, manner in manners(options.classes).items()
@@ -84,7 +68,7 @@ def measured(options: argparse.Namespace) -> Run:
     return Run(size, job, small, least, starter)
 
 
-def _first(files: Sequence[Path], segments: int) -> tuple[Path, ...]:
+def first_shards(files: Sequence[Path], segments: int) -> tuple[Path, ...]:
     """The first shards with about so many segments, but no more than half of all."""
     count = round(segments * BYTES_A_SEGMENT / files[0].stat().st_size)
     return tuple(files[: max(1, min(count, len(files) // 2))])

@@ -14,22 +14,20 @@ N segments, C classes, S segments of a block.
 
 import os
 import resource
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
+from whole_job.seams import Clocks, Spent, TimedScorer, all_cpu, timed_selection
 
 from segsearch.core.bundle import Bundle
 from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.kernel_selection import KernelSelection, SelectionChoice, Selector
+from segsearch.service.index.kernel_selection import KernelSelection, SelectionChoice
 from segsearch.service.jobs import reindex as reindexing
 from segsearch.service.jobs.engines import EngineWishes, engine_for
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
-from segsearch.service.scoring.scorer import Scorer
 from segsearch.service.submission import ranked_classes, write_submission
 
 Growth = Literal["nothing", "segments", "postings"]
@@ -42,9 +40,10 @@ class Order:
 
     bundle: Path
     files: tuple[Path, ...]
-    folder: Path  # for the index, the CSV and the scorer's cache
+    folder: Path  # for the index and the CSV
     keep: int
     workers: int = 1  # processes that score; one scores in the process of the job
+    cache: Path | None = None  # where the scorer's tuning is remembered; in `folder` unless told
     threads: int = 0  # of scoring, as `reindex` takes it
     selection: SelectionChoice = "numba"  # what `auto` takes at full size
 
@@ -90,119 +89,6 @@ class Job:
         return sum(stage.cpu_s for stage in self.stages)
 
 
-@dataclass(slots=True)
-class Spent:
-    """Seconds by the clock and of the processor; used as `with spent.timing(clock):`."""
-
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-
-    @contextmanager
-    def timing(self, clock: Callable[[], float]) -> Iterator[None]:
-        """clock: `time.thread_time` beside other threads, `all_cpu` to count them too."""
-        wall, cpu = time.perf_counter(), clock()
-        try:
-            yield
-        finally:
-            self.wall_s += time.perf_counter() - wall
-            self.cpu_s += clock() - cpu
-
-    def without(self, *parts: "Spent") -> "Spent":
-        return Spent(self.wall_s - sum(part.wall_s for part in parts), self.cpu_s - sum(part.cpu_s for part in parts))
-
-    def stage(self, name: str, grows_with: Growth) -> Stage:
-        return Stage(name, self.wall_s, self.cpu_s, grows_with)
-
-
-@dataclass(slots=True)
-class Clocks:
-    """What the seams of one reindex have measured, on the thread that called it unless said otherwise."""
-
-    read: Spent = field(default_factory=Spent)
-    wait: Spent = field(default_factory=Spent)  # for blocks of codes, laying batches out included
-    select: Spent = field(default_factory=Spent)
-    reading_codes: Spent = field(default_factory=Spent)
-    rank: Spent = field(default_factory=Spent)  # all threads
-    began: tuple[float, float, float] = field(default_factory=lambda: _now())
-    selected: tuple[float, float, float] = (0.0, 0.0, 0.0)  # when the last segment had been selected
-    curve: list[tuple[int, float]] = field(default_factory=list)
-
-    def stream(self) -> tuple[Spent, float]:
-        """What this thread spent until everything was selected, and the CPU seconds of all threads."""
-        wall, own, everyone = (after - before for before, after in zip(self.began, self.selected, strict=True))
-        return Spent(wall, own), everyone
-
-
-def _now() -> tuple[float, float, float]:
-    return time.perf_counter(), time.thread_time(), all_cpu()
-
-
-def all_cpu() -> float:
-    """CPU seconds of this process, and of its children that have ended."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
-class TimedScorer:
-    """A scorer that notes how long it is about handing out blocks, and how long of that about being handed videos."""
-
-    def __init__(self, scorer: Scorer, clocks: Clocks):
-        self._scorer, self._clocks = scorer, clocks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._scorer, name)
-
-    def codes(self, videos: Iterable[np.ndarray], *, by_class: bool = False) -> Iterator[np.ndarray]:
-        frames = _timed(videos, self._clocks.read, time.thread_time)
-        return _timed(self._scorer.codes(frames, by_class=by_class), self._clocks.wait, time.thread_time)
-
-
-class TimedSelector:
-    """A selection that notes how long it takes, and what one pass over the same codes would have taken."""
-
-    def __init__(self, selector: Selector, clocks: Clocks):
-        self._selector, self._clocks, self._segments = selector, clocks, 0
-
-    def add_by_class(self, codes: np.ndarray) -> None:
-        clocks = self._clocks
-        with clocks.select.timing(time.thread_time):
-            self._selector.add_by_class(codes)
-        with clocks.reading_codes.timing(time.thread_time):
-            codes.max(initial=0)
-        self._segments += codes.shape[1]
-        so_far = all_cpu() - clocks.began[2] - clocks.reading_codes.cpu_s
-        clocks.curve.append((self._segments, so_far))
-
-    def ranked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        self._clocks.selected = _now()
-        return _timed(self._selector.ranked(), self._clocks.rank, all_cpu)
-
-
-Item = TypeVar("Item")
-
-
-def _timed(items: Iterable[Item], spent: Spent, clock: Callable[[], float]) -> Iterator[Item]:
-    """The same items, with what it takes to come by them noted."""
-    source = iter(items)
-    while True:
-        with spent.timing(clock):
-            item = next(source, None)
-        if item is None:
-            return
-        yield item
-
-
-@contextmanager
-def timed_selection(clocks: Clocks) -> Iterator[None]:
-    """Inside, reindex gets selections that are timed."""
-    selection_for = reindexing.selection_for
-    reindexing.selection_for = lambda *args, **named: TimedSelector(selection_for(*args, **named), clocks)
-    try:
-        yield
-    finally:
-        reindexing.selection_for = selection_for
-
-
 def whole_job(order: Order) -> Job:
     """Does it, with shards that lie on the disk and not in memory, and says what it took."""
     opening, reindex, csv = Spent(), Spent(), Spent()
@@ -211,8 +97,9 @@ def whole_job(order: Order) -> Job:
     traffic = disk_traffic()
     with opening.timing(all_cpu):
         scorer = OnnxScorer(
-            Bundle.open(order.bundle), batch=0, threads=order.threads, precision="int8", cache=order.folder / "cache"
-        )
+            Bundle.open(order.bundle), batch=0, threads=order.threads, precision="int8",
+            cache=order.cache or order.folder / "cache",
+        )  # fmt: skip
         _compile(order.selection)
     clocks = Clocks()
     with scorer, timed_selection(clocks), reindex.timing(all_cpu):
@@ -227,7 +114,7 @@ def whole_job(order: Order) -> Job:
         write_submission(submission, ranked_classes(generation))
     read, written = (after - before for before, after in zip(traffic, disk_traffic(), strict=True))
     return Job(
-        stages=(opening.stage("open", "nothing"), *stages(clocks, reindex), csv.stage("CSV", "postings")),
+        stages=(stage("open", opening, "nothing"), *stages(clocks, reindex), stage("CSV", csv, "postings")),
         segments=manifest.segment_count, classes=manifest.class_count, keep=order.keep,
         postings=manifest.posting_count, peak_bytes=peak_bytes(order.workers),
         disk_read_bytes=read, disk_written_bytes=written,
@@ -236,6 +123,10 @@ def whole_job(order: Order) -> Job:
         csv_bytes=submission.stat().st_size, reading_codes_s=clocks.reading_codes.cpu_s,
         curve=_thinned(clocks.curve), tuning=asdict(scorer.tuning),
     )  # fmt: skip
+
+
+def stage(name: str, spent: Spent, grows_with: Growth) -> Stage:
+    return Stage(name, spent.wall_s, spent.cpu_s, grows_with)
 
 
 def stages(clocks: Clocks, reindex: Spent) -> tuple[Stage, ...]:
@@ -247,12 +138,12 @@ def stages(clocks: Clocks, reindex: Spent) -> tuple[Stage, ...]:
     score = Spent(wait.wall_s, everyone_s - read.cpu_s - select.cpu_s - extra.cpu_s - pieces.cpu_s)
     publish = reindex.without(Spent(stream.wall_s, everyone_s), clocks.rank)
     return (
-        read.stage("read", "segments"),
-        score.stage("score", "segments"),
-        pieces.stage("pieces", "segments"),
-        select.stage("select", "segments"),
-        clocks.rank.stage("rank", "postings"),
-        publish.stage("publish", "postings"),
+        stage("read", read, "segments"),
+        stage("score", score, "segments"),
+        stage("pieces", pieces, "segments"),
+        stage("select", select, "segments"),
+        stage("rank", clocks.rank, "postings"),
+        stage("publish", publish, "postings"),
     )
 
 

@@ -104,7 +104,8 @@ def test_what_lies_around_scoring_is_a_share_of_all_cpu_time():
 
 
 def test_the_stages_of_a_reindex_add_up_to_it():
-    from whole_job.job import Clocks, Spent, stages
+    from whole_job.job import stages
+    from whole_job.seams import Clocks, Spent
 
     clocks = Clocks(
         read=Spent(2, 1), wait=Spent(10, 1.5), select=Spent(3, 3), reading_codes=Spent(0.5, 0.5), rank=Spent(1, 2),
