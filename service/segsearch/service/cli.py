@@ -294,6 +294,14 @@ def serve(
     log_requests: Annotated[
         bool, typer.Option("--log-requests", envvar="SEGSEARCH_LOG_REQUESTS", help="Log a line for each request.")
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--no-live",
+            envvar="SEGSEARCH_LIVE",
+            help="Keep a live store in the index directory, so that uploads can be added.",
+        ),
+    ] = True,
     check: Annotated[
         bool, typer.Option("--check", envvar="SEGSEARCH_CHECK", help="Do all that comes before listening, then exit.")
     ] = False,
@@ -303,38 +311,43 @@ def serve(
     precision: PrecisionOption = Precision.float32,
 ) -> None:
     """Answer searches and score uploads over HTTP."""
-    from segsearch.core.bundle import Bundle
-    from segsearch.core.errors import NoGeneration
-    from segsearch.core.progress import say
-    from segsearch.service import events
-    from segsearch.service.index.index_directory import IndexDirectory
-    from segsearch.service.library import SegmentLibrary
-    from segsearch.service.rest.app import build
-    from segsearch.service.scoring.onnx_scorer import OnnxScorer
-    from segsearch.service.server import serve_until_stopped, tls_context
-
     settings = Settings(
         host=host, port=port, body_limit_bytes=body_limit_bytes, body_timeout_s=body_timeout_s, frame_limit=frame_limit,
         shutdown_s=shutdown_s, keys=keys, allow_open=allow_open, rate_per_s=rate_per_s, rate_burst=rate_burst,
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
     )  # fmt: skip
+    from contextlib import ExitStack
+
+    from segsearch.core.bundle import Bundle
+    from segsearch.core.errors import NoGeneration
+    from segsearch.core.progress import say
+    from segsearch.service import events
+    from segsearch.service.index.format import LIVE
+    from segsearch.service.index.index_directory import IndexDirectory
+    from segsearch.service.index.live.store import LiveStore
+    from segsearch.service.library import SegmentLibrary
+    from segsearch.service.rest.app import build
+    from segsearch.service.scoring.onnx_scorer import OnnxScorer
+    from segsearch.service.server import serve_until_stopped, tls_context
+
     tls_context(settings)
     events.to_stderr()
     if not index.is_dir():
         raise NoGeneration(index)  # an empty index may fill later; a wrong path never will
     if settings.is_open:
         say(f"listening on {host} without keys: whoever reaches this address can search, score and switch generations")
-    with OnnxScorer(
-        Bundle.open(bundle),
-        batch=batch,
-        threads=threads,
-        provider=provider.value,
-        precision=precision.value,
-        cache=cache,
-    ) as scorer:
-        app = build(SegmentLibrary(scorer, IndexDirectory(index)), settings)
+    with ExitStack() as stack:
+        opened = Bundle.open(bundle)
+        scorer = stack.enter_context(
+            OnnxScorer(
+                opened, batch=batch, threads=threads, provider=provider.value, precision=precision.value, cache=cache
+            )
+        )
+        space = opened.manifest.features.space
+        store = stack.enter_context(LiveStore.open(index / LIVE, space)) if live else None
+        app = build(SegmentLibrary(scorer, IndexDirectory(index), store), settings)
         if check:
             emit(event="checked", index=str(index), bundle=str(bundle), keys=settings.keys is not None,
-                 tls=settings.tls_certificate is not None)  # fmt: skip
+                 tls=settings.tls_certificate is not None, live=live)  # fmt: skip
         else:
             serve_until_stopped(app, settings)

@@ -7,16 +7,18 @@ k hits of a page.
 """
 
 import json
+from dataclasses import dataclass
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.segments import SEGMENT_FRAMES, segment_id
 from segsearch.core.vocabulary import Entry, Vocabulary
+from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.manifest import Manifest
-from segsearch.service.pages import Page, ScoredVideo, TagList
+from segsearch.service.pages import MomentPage, Page, ScoredVideo, TagList
 
 
 class _Answer(BaseModel):
@@ -79,11 +81,20 @@ class Hit(_Answer):
     score: Score
 
 
-class SearchAnswer(_Answer):
-    """The best segments for a tag, best first; equal scores in library order."""
+Sequence = Annotated[int, Field(description="Number of the last upload or deletion that the answer knows.")]
+Complete = Annotated[
+    bool, Field(description="False where fewer came than were asked for, as the kept lists don't tell what is next.")
+]
+AskedFor = Annotated[list[TagAnswer], Field(description="The tags of the query.")]
 
-    tag: TagAnswer
+
+class SearchAnswer(_Answer):
+    """The best segments for a query, best first; equal scores in library order."""
+
+    tags: AskedFor
     generation: GenerationAnswer
+    sequence: Sequence
+    complete: Complete
     segments: list[Hit]
 
     @classmethod
@@ -95,7 +106,36 @@ class SearchAnswer(_Answer):
                 page.video_ids, page.starts.tolist(), map(float, _score_texts(page)), strict=True
             )
         ]
-        return cls(tag=TagAnswer.of(page.tags[0]), generation=GenerationAnswer.of(page.generation), segments=hits)
+        return cls(segments=hits, **_head(page))
+
+
+class Moment(_Answer):
+    """Adjacent segments that show the tag."""
+
+    video: str
+    start_s: Start
+    end_s: End
+    peak: Annotated[SegmentId, Field(description="The best of its segments.")]
+    score: Score
+
+
+class MomentsAnswer(_Answer):
+    """The best segments with adjacent ones as one moment, by their best segment."""
+
+    tags: AskedFor
+    generation: GenerationAnswer
+    sequence: Sequence
+    complete: Complete
+    moments: list[Moment]
+
+    @classmethod
+    def of(cls, page: MomentPage) -> "MomentsAnswer":
+        columns = (page.starts.tolist(), page.ends.tolist(), page.peaks.tolist(), _score_texts(page))
+        moments = [
+            Moment(video=video, start_s=start, end_s=end, peak=segment_id(video, peak), score=float(score))
+            for video, start, end, peak, score in zip(page.video_ids, *columns, strict=True)
+        ]
+        return cls(moments=moments, **_head(page))
 
 
 class TagScore(_Answer):
@@ -115,12 +155,24 @@ class ScoredSegment(_Answer):
     tags: list[TagScore]
 
 
+class StoredAnswer(_Answer):
+    """An upload or a deletion that is on disk and in every later answer."""
+
+    sequence: Annotated[int, Field(description="Its number among all changes; answers say up to which one they know.")]
+    unchanged: Annotated[bool, Field(description="It was stored so already, and nothing was written.")]
+
+    @classmethod
+    def of(cls, stored: Stored) -> "StoredAnswer":
+        return cls(sequence=stored.sequence, unchanged=stored.unchanged)
+
+
 class ScoreAnswer(_Answer):
     """Every segment of the video sent, in time order."""
 
     video: str
     frames: int
     bundle: BundleAnswer
+    stored: Annotated[StoredAnswer | None, Field(description="Where it was to be indexed.")]
     segments: list[ScoredSegment]
 
 
@@ -183,7 +235,9 @@ def tags_answer(found: TagList) -> TagsAnswer:
 def search_json(page: Page) -> bytes:
     """The bytes of `SearchAnswer.of(page)`, built without an object a hit."""
     head = json.dumps({
-        "tag": TagAnswer.of(page.tags[0]).model_dump(), "generation": GenerationAnswer.of(page.generation).model_dump(),
+        "tags": [TagAnswer.of(tag).model_dump() for tag in page.tags],
+        "generation": GenerationAnswer.of(page.generation).model_dump(),
+        "sequence": page.sequence, "complete": page.complete,
     })  # fmt: skip
     hits = ",".join([
         f'{{"segment":"{video}:{start}","video":"{video}","start_s":{start},"end_s":{start + SEGMENT_FRAMES},'
@@ -193,9 +247,23 @@ def search_json(page: Page) -> bytes:
     return f'{head[:-1]}, "segments": [{hits}]}}'.encode()
 
 
-def score_json(video_id: str, frame_count: int, bundle: BundleAnswer, scored: ScoredVideo, names: "TagTexts") -> bytes:
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What the answer to a video says beside its scores."""
+
+    video_id: str
+    frames: int
+    bundle: BundleAnswer
+    stored: Stored | None = None
+
+
+def score_json(upload: Upload, scored: ScoredVideo, names: "TagTexts") -> bytes:
     """The bytes of a `ScoreAnswer`; a long video has as many tags as a long search has hits."""
-    head = json.dumps({"video": video_id, "frames": frame_count, "bundle": bundle.model_dump()})
+    video_id, stored = upload.video_id, upload.stored
+    head = json.dumps({
+        "video": video_id, "frames": upload.frames, "bundle": upload.bundle.model_dump(),
+        "stored": StoredAnswer.of(stored).model_dump() if stored is not None else None,
+    })  # fmt: skip
     video = json.dumps(video_id)[1:-1]
     segments = ",".join([
         f'{{"segment":"{video}:{start}","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"tags":['
@@ -224,7 +292,13 @@ def _escaped(video_ids: list[str]) -> list[str]:
     return [escaped[video] for video in video_ids]
 
 
-def _score_texts(page: Page) -> list[str]:
+def _head(page: Page | MomentPage) -> dict[str, Any]:
+    """What every answer to a query begins with."""
+    tags, generation = [TagAnswer.of(tag) for tag in page.tags], GenerationAnswer.of(page.generation)
+    return {"tags": tags, "generation": generation, "sequence": page.sequence, "complete": page.complete}
+
+
+def _score_texts(page: Page | MomentPage) -> list[str]:
     table = score_texts()
     return [table[code] for code in page.codes.tolist()]
 

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest import generations, routes
+from segsearch.service.rest import generations, routes, videos
 from segsearch.service.rest.access import SCHEMES, check_routes, needs_of
 from segsearch.service.rest.answers import BundleAnswer, Problem, score_texts, tag_texts
 from segsearch.service.rest.edge import Edge, failures
@@ -56,7 +56,7 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> 
     )
     app.state.guard = _guard(settings)
     score_texts()  # now, so that the first search need not
-    for router in (routes.router, generations.router):
+    for router in (routes.router, generations.router, videos.router):
         # Not include_router, which wraps them: what each asks of a key would then be out of sight.
         app.router.routes.extend(router.routes)
     check_routes(app)

@@ -68,10 +68,10 @@ class _InUse(Collector):
         yield _info("segsearch_bundle", "The bundle that scores uploads.", name)
         yield _info("segsearch_build", "The release that runs.", {"version": version("segsearch")})
         try:
-            manifest = self._library.view().manifest
+            view = self._library.view()
         except NoGeneration:
             return  # a server without an index is a state, not a failure of its metrics
-        scored_by = manifest.bundle
+        manifest, scored_by = view.manifest, view.manifest.bundle
         yield _info(
             "segsearch_generation", "The generation that answers, and the bundle that scored it.",
             {"number": str(manifest.number), "bundle": scored_by.name, "bundle_version": str(scored_by.version),
@@ -79,6 +79,11 @@ class _InUse(Collector):
         )  # fmt: skip
         yield GaugeMetricFamily("segsearch_generation_segments", "Segments in it.", manifest.segment_count)
         yield GaugeMetricFamily("segsearch_generation_videos", "Videos in it.", manifest.video_count)
+        yield GaugeMetricFamily("segsearch_live_segments", "Segments uploaded since.", int(view.delta.alive.sum()))
+        yield GaugeMetricFamily(
+            "segsearch_hidden_videos", "Its videos replaced or deleted since.", int(view.hidden.sum())
+        )
+        yield GaugeMetricFamily("segsearch_live_sequence", "Number of the last upload or deletion.", view.sequence)
 
 
 def _info(name: str, meaning: str, labels: dict[str, str]) -> GaugeMetricFamily:

@@ -16,11 +16,13 @@ from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import (
     Alive,
     GenerationAnswer,
+    MomentsAnswer,
     ProblemPage,
     Ready,
     ScoreAnswer,
     SearchAnswer,
     TagsAnswer,
+    Upload,
     score_json,
     search_json,
     tags_answer,
@@ -32,14 +34,24 @@ from segsearch.service.rest.request_body import read_body
 from segsearch.service.rest.uploads.reader import REQUEST_BODY
 
 TAG_LIMIT: Final = 1000
+QUERY_LIMIT: Final = 1000  # characters
 JSON_TYPE: Final = "application/json"
 
 
 class SearchQuery(QueryModel):
     """What to search for."""
 
-    tag: Annotated[str, Field(min_length=1, max_length=256, description="Name in any case, label index or graph id.")]
+    tag: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=QUERY_LIMIT,
+            description="Name in any case, label index or graph id; or several with `and`, `or`, `not`, parentheses.",
+        ),
+    ]  # fmt: skip
     k: Annotated[int, Field(ge=1, le=SEARCH_LIMIT, description="How many segments.")] = 100
+    min_score: Annotated[float, Field(ge=0, le=1, description="Only segments with at least this probability.")] = 0.0
+    per_video: Annotated[int | None, Field(ge=1, description="No more than so many segments of one video.")] = None
+    merge: Annotated[bool, Field(description="Adjacent segments of the answer as one moment.")] = False
 
 
 class TagsQuery(QueryModel):
@@ -54,6 +66,7 @@ class ScoreQuery(QueryModel):
 
     top: Annotated[int, Field(ge=1, le=TAG_LIMIT, description="How many tags a segment.")] = 20
     video_id: Annotated[str | None, Field(max_length=256, description="Names the video, if the body does not.")] = None
+    index: Annotated[bool, Field(description="Also add it to the library, in place of what has its id.")] = False
 
 
 router = APIRouter()
@@ -65,15 +78,21 @@ def _json(request: Request, content: bytes) -> Response:
     return Response(content, headers=headers, media_type=JSON_TYPE)
 
 
-@router.get("/search", response_model=SearchAnswer, responses=failures(404, 422, 503), dependencies=[READ])
+@router.get(
+    "/search", response_model=SearchAnswer | MomentsAnswer, responses=failures(404, 422, 503), dependencies=[READ]
+)
 def search(request: Request, edge: EdgeDep, query: Annotated[SearchQuery, Query()]) -> Response:
     """Segments that show a tag, best first."""
-    return _json(request, search_json(edge.library.search(query.tag, query.k)))
+    library, asked = edge.library, (query.tag, query.k)
+    if query.merge:
+        page = library.moments(*asked, min_score=query.min_score, per_video=query.per_video)
+        return _json(request, MomentsAnswer.of(page).model_dump_json().encode())
+    return _json(request, search_json(library.search(*asked, min_score=query.min_score, per_video=query.per_video)))
 
 
 @router.post(
-    "/score", response_model=ScoreAnswer, responses=failures(408, 413, 415, 422), openapi_extra=REQUEST_BODY,
-    dependencies=[WRITE],
+    "/score", response_model=ScoreAnswer, responses=failures(408, 409, 413, 415, 422, 503, 507),
+    openapi_extra=REQUEST_BODY, dependencies=[WRITE],
 )  # fmt: skip
 async def score(request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Query()]) -> Response:
     """Every 5-second segment of a video with its best tags, from the video's frame features."""
@@ -83,9 +102,13 @@ async def score(request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Qu
 def _score(request: Request, body: bytes, query: ScoreQuery) -> Response:
     edge = edge_of(request)
     video_id, upload = edge.reader.read(request.headers.get("content-type", ""), body, query.video_id)
-    scored = edge.library.score(upload.frames, query.top)
+    if query.index:
+        scored, stored = edge.library.add(video_id, upload.frames, query.top)
+    else:
+        scored, stored = edge.library.score(upload.frames, query.top), None
     edge.metrics.scored_segments.inc(len(scored.starts))
-    return _json(request, score_json(video_id, len(upload.frames), edge.bundle, scored, edge.tag_texts))
+    told = Upload(video_id, len(upload.frames), edge.bundle, stored)
+    return _json(request, score_json(told, scored, edge.tag_texts))
 
 
 @router.get("/tags", responses=failures(422, 503), dependencies=[READ])
