@@ -25,9 +25,11 @@ def draw(folder: Path, full: Sequence[Stage], starter: Mapping[str, Cost], job: 
 def _draw_stages(path: Path, full: Sequence[Stage]) -> None:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    axes.barh([stage.name for stage in full], [1e3 * stage.cpu_s / FULL_SEGMENTS for stage in full])
+    bars = axes.barh([stage.name for stage in full], [1e3 * stage.cpu_s / FULL_SEGMENTS for stage in full])
+    axes.bar_label(bars, fmt="%.4f", padding=3)
     axes.invert_yaxis()
-    axes.set(xlabel="CPU ms a segment, at full size", xscale="log")
+    axes.margins(x=0.15)
+    axes.set(xlabel="CPU ms a segment, at full size")
     _save(figure, path)
 
 
