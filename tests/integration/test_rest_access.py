@@ -253,6 +253,15 @@ def test_a_generation_that_is_not_there_is_a_problem_without_a_path(client, keys
     assert str(served_library.index.root) not in answer.text
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "1e3", "01x", "9" * 300, "..", "%2e%2e"])
+def test_a_generation_that_is_no_number_is_refused(client, keys, number):
+    answer = client.post(f"/generations/{number}:activate", headers=bearer(keys["admin"]))
+    assert (answer.status_code, answer.json()["type"]) in [
+        (422, "/problems/invalid-input"),
+        (404, "/problems/not-found"),
+    ]
+
+
 def test_generations_are_listed_and_an_older_one_answers_after_it_was_activated(index, scorer, shards):
     from segsearch.service.jobs.reindex import reindex
 

@@ -29,6 +29,8 @@ def generations(edge: EdgeDep, _: Nothing) -> GenerationsAnswer:
 
 
 @router.post("/generations/{number}:activate", responses=failures(404, 409, 422, 503), dependencies=[ADMIN])
-def activate(edge: EdgeDep, number: Annotated[int, Path(ge=1)], _: Nothing) -> GenerationAnswer:
+def activate(
+    edge: EdgeDep, number: Annotated[int, Path(ge=1, le=2**31, description="As /generations lists it.")], _: Nothing
+) -> GenerationAnswer:
     """Makes a generation current that is there, once it has been verified; queries switch to it without a pause."""
     return GenerationAnswer.of(edge.library.index.activate(number).manifest)
