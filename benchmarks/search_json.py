@@ -10,7 +10,7 @@ from report import Measure, arguments, cpu_times, report
 
 from segsearch.core.vocabulary import Entry
 from segsearch.service.index.manifest import BundleName, Manifest
-from segsearch.service.library import Page
+from segsearch.service.pages import Page
 from segsearch.service.rest.answers import SearchAnswer, score_texts, search_json
 
 SEGMENTS_A_VIDEO = 45
@@ -27,7 +27,7 @@ def page_of(hits: int) -> Page:
     ids = [f"v{number:05d}" for number in random.integers(0, max(1, hits // 3), hits)]
     starts = random.integers(0, SEGMENTS_A_VIDEO, hits).astype(np.uint32) * 5
     codes = np.sort(random.integers(0, 1 << 16, hits).astype(np.uint16))[::-1]
-    return Page(Entry(0, "Speech", "/m/09x0r"), manifest, ids, starts, codes)
+    return Page([Entry(0, "Speech", "/m/09x0r")], manifest, 0, ids, starts, codes, True)
 
 
 def main() -> None:

@@ -166,7 +166,7 @@ def search(line: Line, url: str) -> None:
     for answer in surest:
         rows = [(hit["segment"], f"{hit['start_s']} to {hit['end_s']} s", f"{hit['score']:.3f}")
                 for hit in answer["segments"]]  # fmt: skip
-        print_table(f"GET /search?tag={answer['tag']['tag']}&k=5", ("segment", "when", "score"), rows)
+        print_table(f"GET /search?tag={answer['tags'][0]['tag']}&k=5", ("segment", "when", "score"), rows)
 
 
 def fetch(request: str | urllib.request.Request) -> dict[str, Any]:
