@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from segsearch.service.index.live.delta import LiveDelta, plain_delta
@@ -80,6 +80,7 @@ def test_following_equals_building_from_nothing(taken):
 
 @quickly
 @given(st.lists(steps, max_size=30))
+@example([("put", "a", 1, OTHER), ("look",), ("add codes",), ("fold", 0)])
 def test_every_delta_is_right_over_a_generation_that_holds_what_it_wants(taken):
     """Whoever followed before a fold is right over the generation before it, too; a late one says which it needs."""
     with tempfile.TemporaryDirectory() as folder, LiveStore.open(Path(folder), SPACE, map_bytes=16 << 20) as store:

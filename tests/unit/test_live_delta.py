@@ -107,6 +107,14 @@ def test_who_follows_too_late_says_which_generation_it_needs(store, follower):
     assert ([*delta.ids], delta.folded, delta.sequence) == (["c"], 2, 3)
 
 
+def test_codes_that_were_added_and_folded_between_two_looks_are_the_generations(store, follower):
+    sequence = put(store, "a", 1, OTHER)
+    assert [*follower.current().ids] == ["a"]
+    store.add_codes(BUNDLE, {"a": (sequence, codes_of(1, BUNDLE))})
+    store.fold(sequence)
+    assert ([*follower.current().ids], follower.current().folded) == ([], 1), "no other bundle stands in any more"
+
+
 def test_a_delta_begins_behind_what_its_generation_holds(store):
     put(store, "a")
     put(store, "b")

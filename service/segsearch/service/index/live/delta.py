@@ -76,8 +76,10 @@ class LiveDelta:
         if counters.revision == revision:
             return revision, delta  # another thread was faster
         folded = delta.folded
-        missed = counters.folded > delta.sequence  # what was not seen here is in the next generation only
-        if missed or self._store.any_scored(self._build.lacking.values(), self._bundle):
+        lacking = self._build.lacking.values()
+        # What was not seen here, be it a change or a late score, is in the next generation only.
+        missed = counters.folded > delta.sequence or any(sequence <= counters.folded for sequence in lacking)
+        if missed or self._store.any_scored(lacking, self._bundle):
             self._build = _Build(self._class_count)
             counters, changes = self._store.follow(self._after, self._bundle)
             folded = max(folded, counters.folded)
