@@ -14,6 +14,7 @@ from segsearch.training.checks import above_zero, one_of, share
 from segsearch.training.config import RunConfig
 from segsearch.training.supervision import LabelConfig
 
+EPOCH_SHARE = 0.3  # of the epochs that the run takes on labels alone
 SUFFIX = "_student"  # dbof-small is the run dbof_small_student
 
 
@@ -54,12 +55,17 @@ def student_run(name: str) -> RunConfig:
 def taught(config: RunConfig) -> RunConfig:
     """The run as a student goes through it: its second stage learns from teachers what `labels` guessed otherwise.
 
-    A student's epoch shows every segment, not only the few that people rated, and its targets hold no noise of single
-    ratings: it takes larger steps for as many epochs.
+    A student's epoch shows every segment, ten times as many as people rated, and its targets hold no noise of single
+    ratings: it takes larger steps, and few epochs.
     """
     if config.network.mix is not None:
         raise ConfigError("network.mix", config.network.mix, "none: a student is one network")
     if config.stage2.mean_teacher is not None:
         raise ConfigError("stage2.mean_teacher", config.stage2.mean_teacher, "none: a student's teachers are finished")
-    stage = dataclasses.replace(config.stage2, labels=LabelConfig(), learning_rate=2 * config.stage2.learning_rate)
+    stage = dataclasses.replace(
+        config.stage2,
+        labels=LabelConfig(),
+        learning_rate=2 * config.stage2.learning_rate,
+        epochs=max(1, round(EPOCH_SHARE * config.stage2.epochs)),
+    )
     return dataclasses.replace(config, stage2=stage)

@@ -31,10 +31,10 @@ BASE = (
     Row(name="mixdbof", run="mixdbof_audioset"),
     Row(name="mixnextvlad", run="mixnextvlad_audioset"),
     Row(name="netvlad_alone", run="netvlad_audioset", changes=ALONE),
-    Row(name="netfv", run="netfv_audioset"),
-    Row(name="lstm_moe_alone", run="lstm_moe_audioset", changes=ALONE),
 )
-ENSEMBLE = ("--way", "rank", "--weights", "equal", "--smoothing", "0.1")
+ENSEMBLE = ("--way", "rank", "--weights", "searched", "--smoothing", "0.1", "--video-power", "0.05")
+# At twice the weight trees gain half as much again on rated pairs, and lose twice as much on what nobody rated.
+LEVEL_TWO = ("--weight", "0.25")
 TEACHERS = ("--way", "probability", "--weights", "equal", "--smoothing", "0.1")
 LEVELS = ("single", "ensemble", "level_two", "student")
 
@@ -109,7 +109,8 @@ class Line:
 
     def level_two(self) -> list[Step]:
         names, out = [self.out / "scores" / row.name for row in BASE], self.out / "level_two"
-        words = (self.out / "ensemble", *names, "--data", self.data, "--out", out, "--also", "test")
+        words = (self.out / "ensemble", *names, "--data", self.data, "--out", out, *LEVEL_TWO, "--also", "test")
+        words = (*words, "--importance", out / "importance.md")
         return [self._command("level-two", *words, makes=out / "level_two.json")]
 
     def folds(self) -> list[Step]:
