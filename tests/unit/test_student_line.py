@@ -17,6 +17,7 @@ from segsearch.training.student.line import BASE, LEVELS, Line
 from segsearch.training.student.plots import draw_pareto, pareto_front
 from segsearch.training.student.report import Findings, gains_table, levels_table, write_facts, write_report
 from segsearch.training.student.steps import Step, StepFailed, run_steps
+from tests.documents import shell_lines
 
 
 @pytest.fixture
@@ -64,6 +65,12 @@ def test_every_command_of_the_line_is_one_that_people_can_type(line):
         command.make_context("segsearch", words)  # parses, and runs nothing
         typed += 1
     assert typed == 2 + 1 + (FOLDS + 1) + 2 + len(LEVELS) + len(LEVELS)
+
+
+@pytest.mark.parametrize("words", [words for words in shell_lines("docs/student.md") if words[0] == "segsearch"])
+def test_the_commands_of_the_document_parse(words):
+    command = typer.main.get_command(build()).commands[words[1]]
+    command.make_context("segsearch", words[2:])
 
 
 def test_every_step_makes_a_file_of_its_own_below_the_folder(line):

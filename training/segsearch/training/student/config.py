@@ -14,7 +14,7 @@ from segsearch.training.checks import above_zero, one_of, share
 from segsearch.training.config import RunConfig
 from segsearch.training.supervision import LabelConfig
 
-EPOCH_SHARE = 0.3  # of the epochs that the run takes on labels alone
+EPOCH_SHARE = 0.1  # of the epochs that the run takes on labels alone
 SUFFIX = "_student"  # dbof-small is the run dbof_small_student
 
 
@@ -56,7 +56,7 @@ def taught(config: RunConfig) -> RunConfig:
     """The run as a student goes through it: its second stage learns from teachers what `labels` guessed otherwise.
 
     A student's epoch shows every segment, ten times as many as people rated, and its targets hold no noise of single
-    ratings: it takes larger steps, and few epochs.
+    ratings: it takes larger steps, and a tenth of the epochs.
     """
     if config.network.mix is not None:
         raise ConfigError("network.mix", config.network.mix, "none: a student is one network")

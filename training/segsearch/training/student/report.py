@@ -156,8 +156,8 @@ CARD = {
     "DESED (MIT) and DCASE 2017 task 4 (Apache-2.0). Keep this attribution with the model.",
     "protocol": "Two stages: video labels, then every segment with the scores of an ensemble and people's ratings "
     "where there are any. Judged in five folds by file: a fold's student and all of its teachers knew nothing of the "
-    "fold's ratings, and the student none of its videos. The best of its epochs on the fold counts, as for all models "
-    "compared with it. The exported model learned from all five folds and was not judged by itself.",
+    "fold's ratings, and the student none of its videos. It took one epoch; of the models compared with it the best "
+    "of ten on the fold counts. The exported model learned from all five folds and was not judged by itself.",
 }
 
 
