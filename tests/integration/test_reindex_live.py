@@ -150,6 +150,23 @@ def test_what_is_deleted_or_replaced_during_a_reindex_does_not_come_back(
     assert shown[second.id] == next_scorer.bundle.digest
 
 
+def test_a_deleted_video_stays_away_in_every_later_reindex(tmp_path, store, scorer, next_scorer, shards, videos):
+    index = IndexDirectory(tmp_path / "index")
+    store.delete(videos[0].id)
+    for each in (scorer, next_scorer):
+        reindex(each, shards, index, keep=KEEP, store=store)
+    assert videos[0].id not in ids_of(index)
+
+
+def test_an_upload_is_in_every_later_reindex(tmp_path, store, scorer, next_scorer, shards):
+    index = IndexDirectory(tmp_path / "index")
+    video = make_videos(1, prefix="new", seed=5)[0]
+    upload(store, scorer, video)
+    for each in (scorer, next_scorer):
+        reindex(each, shards, index, keep=KEEP, store=store)
+    assert ids_of(index)[-1] == video.id
+
+
 def test_an_index_may_be_of_uploads_alone(tmp_path, store, scorer, shards, videos):
     upload(store, scorer, make_videos(1, prefix="new")[0])
     for video in videos:

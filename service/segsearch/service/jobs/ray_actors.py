@@ -5,9 +5,10 @@ actor that is lost is replaced, and its shard done again.
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -80,8 +81,9 @@ class RayActors:
         # A short name: sockets lie below it, whose paths end at 107 letters.
         with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
             try:
-                self._join(ray, folder)
-                yield ray
+                with redirect_stdout(sys.stderr):  # where Ray's talk of lost workers belongs: stdout is for machines
+                    self._join(ray, folder)
+                    yield ray
             finally:
                 ray.shutdown()
 
