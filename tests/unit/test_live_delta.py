@@ -88,38 +88,11 @@ def test_codes_that_a_reindex_adds_later_are_followed(store, follower):
     np.testing.assert_array_equal(delta.codes[:, :3].T, codes_of(1, BUNDLE))
 
 
-def test_a_fold_takes_nothing_from_who_followed_before_it(store, follower):
-    put(store, "a")
-    assert follower.current().alive.any()
-    store.fold(store.sequence)
-    assert (follower.current().alive.tolist(), follower.current().folded) == ([True] * 3, 0)
-    late = LiveDelta(store, BUNDLE, class_count=CLASSES).current()
-    assert (len(late.alive), late.folded, late.sequence) == (0, 1, 1)
-
-
-def test_who_follows_too_late_says_which_generation_it_needs(store, follower):
-    put(store, "a")
-    follower.current()
-    put(store, "b")
-    store.fold(store.sequence)
-    put(store, "c")
-    delta = follower.current()
-    assert ([*delta.ids], delta.folded, delta.sequence) == (["c"], 2, 3)
-
-
-def test_codes_that_were_added_and_folded_between_two_looks_are_the_generations(store, follower):
-    sequence = put(store, "a", 1, OTHER)
-    assert [*follower.current().ids] == ["a"]
-    store.add_codes(BUNDLE, {"a": (sequence, codes_of(1, BUNDLE))})
-    store.fold(sequence)
-    assert ([*follower.current().ids], follower.current().folded) == ([], 1), "no other bundle stands in any more"
-
-
 def test_a_delta_begins_behind_what_its_generation_holds(store):
     put(store, "a")
     put(store, "b")
     delta = LiveDelta(store, BUNDLE, 1, class_count=CLASSES).current()
-    assert ([*delta.ids], [*delta.changed], delta.folded) == (["b"], ["b"], 1)
+    assert ([*delta.ids], [*delta.changed]) == (["b"], ["b"])
 
 
 def test_codes_of_other_classes_are_refused_by_video(store, follower):

@@ -137,27 +137,6 @@ def test_added_codes_must_have_the_videos_segments(store):
     assert OTHER not in store.get("a").codes
 
 
-def test_fold_drops_what_did_not_change_since(store):
-    for video_id in "abcd":
-        put(store, video_id)
-    store.delete("d")
-    put(store, "a", 7)
-    store.fold(5)
-    assert [(change.sequence, change.video_id) for change in store.changes(0, BUNDLE)] == [(6, "a")]
-    assert (store.get("b"), store.counters().folded, store.sequence) == (None, 5, 6)
-    assert store.delete("d").sequence == 7, "its tombstone went into the generation"
-    store.verify()
-
-
-def test_sequence_numbers_are_not_used_again_after_a_fold_of_all(tmp_path):
-    with LiveStore.open(tmp_path, SPACE) as store:
-        put(store, "a")
-        store.fold(1_000)
-        assert (store.sequence, store.counters().folded) == (1, 1)
-    with LiveStore.open(tmp_path, SPACE) as store:
-        assert put(store, "b").sequence == 2
-
-
 def test_concurrent_uploads_share_commits(store):
     count = 64
     before, gate = store.counters().revision, threading.Barrier(16)

@@ -34,23 +34,17 @@ class Delta:
     starts: np.ndarray  # (D,) u32 first frame
     ids: Sequence[str]  # video id by live video ordinal
     changed: Collection[str]  # video ids that were put or deleted: they hide the generation's own copy
-    folded: int = 0  # the generation below must hold the store's changes up to here
 
     @classmethod
     def empty(cls, class_count: int, sequence: int = 0) -> "Delta":
         """Nothing was uploaded or deleted."""
         columns = Columns(class_count)
         alive = np.empty(0, bool)
-        return cls(sequence, columns.codes, alive, columns.videos, columns.starts, (), frozenset(), folded=sequence)
+        return cls(sequence, columns.codes, alive, columns.videos, columns.starts, (), frozenset())
 
 
 class LiveDelta:
-    """Follows a store for one bundle: `current` applies what was committed since. Threads share one.
-
-    A fold drops changes from the store that the generation below may not hold yet; what was followed until then stays
-    here, so that the delta is right over the old generation and over the new one. One that comes later than the fold
-    is right over the new one only: `Delta.folded` tells.
-    """
+    """Follows a store for one bundle: `current` applies what was committed since. Threads share one."""
 
     def __init__(self, store: LiveStore, bundle: str, after: int = 0, *, class_count: int):
         """bundle: the digest its codes are stored by. after: the generation below holds the changes up to here."""
@@ -75,18 +69,13 @@ class LiveDelta:
         counters, changes = self._store.follow(delta.sequence, self._bundle)
         if counters.revision == revision:
             return revision, delta  # another thread was faster
-        folded = delta.folded
-        lacking = self._build.lacking.values()
-        # What was not seen here, be it a change or a late score, is in the next generation only.
-        missed = counters.folded > delta.sequence or any(sequence <= counters.folded for sequence in lacking)
-        if missed or self._store.any_scored(lacking, self._bundle):
+        if self._store.any_scored(self._build.lacking.values(), self._bundle):
             self._build = _Build(self._class_count)
             counters, changes = self._store.follow(self._after, self._bundle)
-            folded = max(folded, counters.folded)
         for change in changes:
             self._build.apply(self._checked(change))
         self._build.drop_dead()
-        return counters.revision, self._build.delta(counters.sequence, folded)
+        return counters.revision, self._build.delta(counters.sequence)
 
     def _checked(self, change: Change) -> Change:
         if change.codes is None or change.codes.shape[1] == self._class_count:
@@ -133,11 +122,11 @@ class _Build:
         self._own = {video_id: slice(*bounds[row : row + 2]) for row, video_id in enumerate(self._ids)}
         self._alive, self._dead_count = np.ones(self._columns.count, bool), 0
 
-    def delta(self, sequence: int, folded: int) -> Delta:
+    def delta(self, sequence: int) -> Delta:
         columns = self._columns
         alive = self._alive[: columns.count].copy()
         ids, changed = _Ids(self._ids, len(self._ids)), _Changed(self._changed, len(self._changed))
-        return Delta(sequence, columns.codes, alive, columns.videos, columns.starts, ids, changed, folded)
+        return Delta(sequence, columns.codes, alive, columns.videos, columns.starts, ids, changed)
 
     def _append(self, video_id: str, codes: np.ndarray) -> None:
         added = self._own[video_id] = self._columns.append(len(self._ids), codes)

@@ -6,7 +6,7 @@ Every value is a record: a fixed little-endian header with a checksum, and raw a
 
 | table | key | value |
 | --- | --- | --- |
-| meta | `format`, `counters` | version and feature space; last sequence number, last fold, commits |
+| meta | `format`, `counters` | version and feature space; last sequence number, commits |
 | sequences | SHA-256 of a video id | the sequence number of the video's last change |
 | changes | sequence, big-endian u64 | id, content digest, or that it was deleted: each video once, by its last change |
 | frames | sequence | (T, F) frames |
@@ -36,9 +36,8 @@ FRAMES_DTYPE: Final = np.dtype("u1")
 CODES_DTYPE: Final = np.dtype("<u2")
 
 MAP_BYTES: Final = 64 << 30  # the file grows up to here; reserves address space, neither memory nor disk
-RESERVE_BYTES: Final = 1 << 20  # of it, left by uploads: deleting and folding need room to give room
+RESERVE_BYTES: Final = 1 << 20  # of it, left by uploads: deleting needs room to give room
 READER_SLOTS: Final = 1_024  # read transactions at one time, over all processes
 BUNDLE_BYTES_CAP: Final = 400  # LMDB's keys end at 511 bytes
 BATCH_BYTES: Final = 32 << 20  # of uploads that are committed together
 BATCH_CHANGES: Final = 256
-FOLD_CHANGES: Final = 64  # dropped in one commit, so that they fit into the reserve and uploads wait for one only

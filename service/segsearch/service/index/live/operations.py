@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +21,6 @@ from segsearch.service.index.live.format import (
     CODES,
     CODES_DTYPE,
     COUNTERS_KEY,
-    FOLD_CHANGES,
     FRAMES,
     FRAMES_DTYPE,
     META,
@@ -186,27 +184,6 @@ class AddCodes:
             edit.put(CODES, sequence_key(sequence) + self.bundle.encode(), draft, sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """Drops changes up to a sequence number, the next few: a generation holds them all now.
-
-    The first one says so for all of them: a follower that misses some knows it, and one that still finds some finds
-    what the generation says, too.
-    """
-
-    through: int
-    video_id: None = None
-    size_bytes: int = 0
-
-    def apply(self, edit: Edit) -> None:
-        entries = islice(edit.snapshot.entries(0), FOLD_CHANGES)
-        for entry in [entry for entry in entries if entry.sequence <= self.through]:
-            edit.remove_change(entry.sequence)
-            edit.remove(SEQUENCES, video_key(entry.video_id))
-        if self.through > edit.counters.folded:
-            edit.counters, edit.changed = replace(edit.counters, folded=self.through), True
-
-
 def same_content(snapshot: Snapshot, before: Entry | None, digest: bytes, bundles: Mapping[str, object]) -> bool:
     """Whether a video is stored, whole, with these frames and scored by all these bundles."""
     if before is None or before.digest != digest:
@@ -231,4 +208,4 @@ def codes_draft(codes: np.ndarray) -> Draft:
 
 def counters_draft(counters: Counters, transaction: int) -> Draft:
     """transaction: LMDB's number of the commit that writes them."""
-    return Draft.of(Kind.COUNTERS, COUNTERS.pack(counters.folded, counters.revision, transaction))
+    return Draft.of(Kind.COUNTERS, COUNTERS.pack(counters.revision, transaction))

@@ -32,7 +32,7 @@ from segsearch.service.index.live.record import Kind, Record, RecordDamaged
 
 DIGEST_BYTES: Final = 32
 _KEY: Final = struct.Struct(">Q")  # big-endian: LMDB sorts keys as bytes
-COUNTERS: Final = struct.Struct("<QQQ")  # folded, revision, LMDB's number of the commit
+COUNTERS: Final = struct.Struct("<QQ")  # revision, LMDB's number of the commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,6 @@ class Counters:
     """How far a store has come."""
 
     sequence: int  # of the last change, ever
-    folded: int  # changes up to here were taken into a generation and dropped here
     revision: int  # commits, ever: grows with whatever is written
 
 
@@ -110,7 +109,7 @@ class Snapshot:
         return record.rows, str(record.payload, "utf-8")
 
     def entry_of(self, video_id: str) -> Entry | None:
-        """A video's last change, a deletion too; None where there is none since the last fold."""
+        """A video's last change, a deletion too; None where there is none."""
         record = self._record(SEQUENCES, video_key(video_id), Kind.SEQUENCE)
         if record is None:
             return None
@@ -203,8 +202,8 @@ class Snapshot:
         record = self._record(META, COUNTERS_KEY, Kind.COUNTERS)
         if record is None or len(record.payload) != COUNTERS.size:
             raise self.damaged(META, COUNTERS_KEY, "it is missing or has another length")
-        folded, revision, written_by = COUNTERS.unpack(record.payload)
-        return Counters(record.sequence, folded, revision), written_by
+        revision, written_by = COUNTERS.unpack(record.payload)
+        return Counters(record.sequence, revision), written_by
 
     def _codes(self, key: bytes, record: Record, entry: Entry) -> np.ndarray:
         codes = self._array(CODES, key, record, CODES_DTYPE)

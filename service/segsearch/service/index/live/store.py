@@ -1,7 +1,8 @@
-"""The live store: uploaded and deleted videos since the last compaction, durable and shared by processes.
+"""The live store: the last change of every video that was uploaded or deleted, durable and shared by processes.
 
 Where it stands: uploads and deletions come in here, `delta` follows it for searching, compaction and reindexing read
-it and fold it. The sequence number counts changes, over all processes, and is never used twice.
+it. It keeps everything: a later reindex scores its frames anew, and leaves out what was deleted. The sequence number
+counts changes, over all processes, and is never used twice.
 
 T frames, F codes a frame, S segments, C classes.
 """
@@ -29,7 +30,6 @@ from segsearch.service.index.live.group_commit import GroupCommit
 from segsearch.service.index.live.operations import (
     AddCodes,
     Delete,
-    Fold,
     Put,
     Stored,
     codes_draft,
@@ -42,7 +42,7 @@ from segsearch.service.index.live.snapshot import Change, Counters, Entry, LiveV
 
 
 class LiveStore:
-    """Uploaded and deleted videos since the last compaction; what a method wrote is on disk when it returns.
+    """Uploaded and deleted videos; what a method wrote is on disk when it returns.
 
     Threads share one store; a process opens a directory once, and again after a fork.
     """
@@ -59,7 +59,7 @@ class LiveStore:
         a damaged store or a later release's, FeatureSpaceMismatch, StorageFull or StorageFailed; then all is as it was.
         """
         if not readonly:
-            fill = {FORMAT_KEY: _format_draft(space), COUNTERS_KEY: counters_draft(Counters(0, 0, 0), 0)}
+            fill = {FORMAT_KEY: _format_draft(space), COUNTERS_KEY: counters_draft(Counters(0, 0), 0)}
             create_environment(directory, map_bytes, {META: {key: draft.sealed(key, 0) for key, draft in fill.items()}})
         store = cls(Environment(directory, map_bytes, readonly=readonly))
         try:
@@ -150,7 +150,7 @@ class LiveStore:
         return self.counters().sequence
 
     def counters(self) -> Counters:
-        """Sequence, last fold and number of commits, at one moment."""
+        """Sequence and number of commits, at one moment."""
         with self._snapshot() as snapshot:
             return snapshot.counters()
 
@@ -168,17 +168,6 @@ class LiveStore:
         with self._snapshot() as snapshot:
             return any(snapshot.has_codes(sequence, bundle) for sequence in sequences)
 
-    def fold(self, through: int) -> None:
-        """Drops every change up to `through`, once a published generation holds them all.
-
-        Frames and tombstones go, too, and a later reindex does not find them.
-        A video that changed behind it stays. Sequence numbers are not used again. A crash may leave some of them, which
-        hurts nobody; the next fold drops them.
-        """
-        through = min(through, self.sequence)
-        while self._begins_by(through):
-            self._commits.carry_out(Fold(through))
-
     def verify(self) -> None:
         """Reads everything and proves every checksum and reference; raises LiveStoreCorrupt at the first fault."""
         with self._snapshot() as snapshot:
@@ -193,11 +182,6 @@ class LiveStore:
     def _snapshot(self) -> Iterator[Snapshot]:
         with self._environment.reading() as transaction:
             yield Snapshot(self._environment, transaction)
-
-    def _begins_by(self, sequence: int) -> bool:
-        with self._snapshot() as snapshot:
-            first = next(snapshot.entries(0), None)
-            return first is not None and first.sequence <= sequence
 
     def _check_format(self, space: str) -> None:
         with self._snapshot() as snapshot:
