@@ -74,7 +74,7 @@ bench: $(VENV)/.installed ## every benchmark; each prints `measure | value | tar
 bench-report: $(VENV)/.installed ## the figures and pictures of docs/performance.md; SCALE=1 for the whole library
 	@mkdir -p build/bench
 	@$(BIN)/python benchmarks/headline.py --scale $(or $(SCALE),0.05) --starter-videos 96 \
-		--figures docs/performance --json build/bench/headline.json
+		--figures docs/performance --page docs/performance.md --json build/bench/headline.json
 
 bench-check: $(VENV)/.installed ## the headline's ratios against benchmarks/ratios.json
 	@mkdir -p build/bench-check

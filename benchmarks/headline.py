@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from report import Measure, arguments, report
+from report import Measure, arguments, machine, report
 from starter_manner import SCRATCH, Cost, cost, manners
 from whole_job.extrapolation import at_size, cpu_share, peak_bytes_at_size
 from whole_job.job import Job, Order, Stage, whole_job
 from whole_job.library import FULL_SEGMENTS, Models, Size, models, shards
 from whole_job.limits import Limits, limits
+from whole_job.page import renew
 from whole_job.processes import empty_folder, in_process
 
 STREAM = ("read", "score", "pieces", "select")
@@ -40,6 +41,7 @@ class Run:
     small: Job  # the same with few segments
     limits: Limits
     starter: dict[str, Cost]
+    load: float  # of the machine when the run began: what others did
 
     @property
     def full(self) -> tuple[Stage, ...]:
@@ -53,7 +55,7 @@ class Run:
 
 
 def measured(options: argparse.Namespace) -> Run:
-    size = size_of(options)
+    size, load = size_of(options), os.getloadavg()[0]
     files = shards(options.scratch / "shards", options.scale)
     made: Models = in_process(models, options.scratch, size, files[0])
     with empty_folder(options.scratch / "job") as folder:
@@ -65,7 +67,7 @@ def measured(options: argparse.Namespace) -> Run:
         name: cost(made.checkpoint, files, manner, options.starter_videos)
         for name, manner in manners(options.classes).items()
     }
-    return Run(size, job, small, least, starter)
+    return Run(size, job, small, least, starter, load)
 
 
 def first_shards(files: Sequence[Path], segments: int) -> tuple[Path, ...]:
@@ -141,6 +143,7 @@ def distances(run: Run) -> list[Measure]:
 def traffic(run: Run) -> list[Measure]:
     job = run.job
     return [
+        Measure("load of the machine before this run", run.load),
         Measure("segments of this run", job.segments),
         Measure("share of the library that was run", job.segments / FULL_SEGMENTS),
         Measure("this run, wall", job.wall_s, "s"),
@@ -172,6 +175,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--classes", type=int, default=usual.classes)
     parser.add_argument("--starter-videos", type=int, default=16, help="how many the starter manner is measured on")
     parser.add_argument("--figures", type=Path, help="folder for pictures, as SVG")
+    parser.add_argument("--page", type=Path, help="page whose figures are renewed, as docs/performance.md")
     return parser
 
 
@@ -183,6 +187,9 @@ def main() -> None:
     options = parser().parse_args()
     run = measured(options)
     report(title(run.job), measures(run), options.json)
+    if options.page:
+        heading = f"{title(run.job)}. {machine()}, load {run.load:.1f} before the run."
+        renew(options.page, heading, [claims(run), stages(run), distances(run), traffic(run)])
     if options.figures:
         from whole_job.figures import draw
 

@@ -190,6 +190,29 @@ def test_cost_a_segment_counts_what_grows_only():
     from whole_job.library import Size
     from whole_job.limits import Limits
 
-    run = Run(Size(), job_of(1000), job_of(100), Limits(1, 1, 1, 1, 1, 1), {})
+    run = Run(Size(), job_of(1000), job_of(100), Limits(1, 1, 1, 1, 1, 1), {}, load=0.0)
     many = (2 + 3 + 4 + 5) / 1000 + (6 + 7 + 8) / 2_062_258
     np.testing.assert_allclose(growth(run), many / ((2 + 3 + 4 + 5 + 6 + 7 + 8) / 100))
+
+
+def test_a_page_keeps_its_words_and_gets_the_new_figures(tmp_path):
+    from report import Measure
+    from whole_job.page import renew
+
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- measured -->\nold\n<!-- /measured -->\nafter\n")
+    renew(page, "A run.", [[Measure("a / b", 20.0, at_least=25), Measure("a", 1.5, "ms")]])
+    assert page.read_text() == (
+        "before\n<!-- measured -->\nA run.\n\n| measure | value | target |\n| --- | --- | --- |\n"
+        "| a / b | 20 | ≥ 25, missed |\n| a | 1.5 ms |  |\n<!-- /measured -->\nafter\n"
+    )
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path):
+    from whole_job.page import renew
+
+    page = tmp_path / "page.md"
+    page.write_text("words")
+    with pytest.raises(ValueError, match="no <!-- measured -->"):
+        renew(page, "A run.", [])
+    assert page.read_text() == "words"
