@@ -16,6 +16,7 @@ DOCUMENTS = (
     "docs/training.md",
     "docs/runs.md",
     "docs/results.md",
+    "docs/service.md",
     "docs/index.md",
     "docs/scoring.md",
 )

@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 from segsearch.core.errors import SegsearchError
 
 _ORDER = (
-    "sample", "download", "train", "score-matrix", "ensemble", "import-checkpoint", "export", "bundle", "reindex",
-    "index", "submit", "evaluate", "serve",
+    "sample", "download", "train", "score-matrix", "ensemble", "level-two", "distil", "import-checkpoint", "export",
+    "bundle", "reindex", "index", "submit", "evaluate", "serve", "keys",
 )  # fmt: skip
 
 
