@@ -112,6 +112,7 @@ def test_an_actor_that_is_killed_leaves_no_trace(tmp_path, tiny_bundle, many_sha
     assert index.open_current().manifest.files == alone
 
 
+@pytest.mark.slow
 def test_a_bad_record_that_an_actor_meets_is_named(tmp_path, tiny_bundle, many_shards):
     write_records(tmp_path / "z.tfrecord", [b"\xff\xff\xff"])
     process = start(tiny_bundle, [*many_shards, tmp_path / "z.tfrecord"], IndexDirectory(tmp_path / "index"))
@@ -121,6 +122,7 @@ def test_a_bad_record_that_an_actor_meets_is_named(tmp_path, tiny_bundle, many_s
     assert "Traceback" not in talk
 
 
+@pytest.mark.slow
 def test_actors_that_ask_for_more_than_there_is_are_refused(tmp_path, tiny_bundle, many_shards):
     process = start(tiny_bundle, many_shards, IndexDirectory(tmp_path / "index"), "--gpus-per-actor", 9)
     code, _, talk = finish(process)
@@ -128,6 +130,7 @@ def test_actors_that_ask_for_more_than_there_is_are_refused(tmp_path, tiny_bundl
     assert "error: actors is 2, wanted at most" in talk
 
 
+@pytest.mark.slow
 def test_a_cluster_that_runs_is_used(tmp_path, tiny_bundle, many_shards, alone, short_folder):
     ray = Path(sys.executable).with_name("ray")
     options = "--head --num-cpus 2 --include-dashboard false --disable-usage-stats"
@@ -139,6 +142,7 @@ def test_a_cluster_that_runs_is_used(tmp_path, tiny_bundle, many_shards, alone, 
     assert index.open_current().manifest.files == alone
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(tmp_path, tiny_bundle, many_shards):
     process = start(tiny_bundle, many_shards, IndexDirectory(tmp_path / "index"), "--ray-address", "auto")
     code, _, talk = finish(process)
