@@ -1,5 +1,6 @@
 """Puts a run's figures into a page, between `<!-- measured -->` and `<!-- /measured -->`; the words around are ours."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from report import Measure
 
 from segsearch.core.files import write_atomically
 
+WIDTH = 120
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
@@ -16,7 +18,7 @@ def renew(page: Path, heading: str, tables: Sequence[Sequence[Measure]]) -> None
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page}: no {BEGIN} and {END}")
-    block = "\n\n".join([heading, *map(table, tables)])
+    block = "\n\n".join([textwrap.fill(heading, WIDTH), *map(table, tables)])
     write_atomically(page, f"{before}{BEGIN}\n{block}\n{END}{after}")
 
 
