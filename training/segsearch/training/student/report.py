@@ -137,7 +137,7 @@ def write_facts(line: Line, path: Path) -> None:
     microseconds = levels["student"].cpu_us or 0.0
     words = (
         f"{microseconds:.0f} µs of one core a segment in float32, as TensorFlow computes it in batches of 512 on the "
-        "machine that trained it; ONNX Runtime is faster (`segsearch reindex` tells)."
+        "machine that trained it. What a whole library takes, `segsearch reindex` tells."
     )
     write_atomically(path, json.dumps({**CARD, "cost": words, "quality": quality}, indent=1) + "\n")
 
