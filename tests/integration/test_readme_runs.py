@@ -85,14 +85,14 @@ def test_readmes_submit_writes_its_csv(home):
 
 def test_readme_shows_a_request_to_each_route_that_people_ask():
     asked = [next(word for word in words if word.startswith(SERVER)) for words in CURL_LINES]
-    assert {url.removeprefix(SERVER).split("?")[0] for url in asked} == {"/search", "/tags", "/score"}
+    assert {url.removeprefix(SERVER).split("?")[0] for url in asked} == {"/search", "/tags", "/score", "/videos/mine"}
 
 
 @pytest.mark.parametrize("words", CURL_LINES, ids=lambda words: words[-1][:30])
 def test_readmes_requests_are_answered(home, url, words):
     answer = curl(words, url, home)
     assert answer.status_code == 200, answer.text
-    assert any(answer.json()[found] for found in ("segments", "tags") if found in answer.json())
+    assert any(answer.json()[found] for found in ("segments", "tags", "sequence") if found in answer.json())
 
 
 def curl(words, url, home):
