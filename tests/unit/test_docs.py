@@ -19,6 +19,9 @@ DOCUMENTS = (
     "docs/service.md",
     "docs/index.md",
     "docs/scoring.md",
+    "docs/performance.md",
+    "docs/student.md",
+    "docs/reliability.md",
 )
 
 

@@ -152,7 +152,7 @@ def from_matrices(
         Path | None, typer.Option(help="CSV with the classes' names; those of the current generation unless told.")
     ] = None,
     name: Annotated[str, typer.Option(help="What stands for the bundle's name in answers.")] = "matrices",
-    keep: Annotated[int, typer.Option(help=KEEP_HELP)] = 100_000,
+    keep: Annotated[int, typer.Option(help=KEEP_HELP)] = 105_000,
     selection: SelectionOption = Selection.auto,
     scores: ScoresOption = False,
     keep_generations: KeepGenerationsOption = 3,
