@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.records import write_records
 from segsearch.core.videos import Ratings, Video, serialise_video
 from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.manifest import FileSum
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.app import build
@@ -27,6 +28,7 @@ from segsearch.service.settings import Settings
 from tests.tiny_model import SPEC, vocabulary_of, write_tiny_bundle
 
 START_TIMEOUT_S = 10.0
+SHARDS = 6  # that several workers share
 
 
 def make_videos(count: int, *, seed: int = 0, prefix: str = "v", spec: FeatureSpec = SPEC) -> list[Video]:
@@ -79,6 +81,22 @@ def videos() -> list[Video]:
 def shards(tmp_path_factory: pytest.TempPathFactory, videos: list[Video]) -> list[Path]:
     """The thirty videos in two files."""
     return write_shards(tmp_path_factory.mktemp("shards"), videos)
+
+
+@pytest.fixture(scope="module")
+def many_shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Thirty videos in six files, for several workers to share."""
+    return write_shards(tmp_path_factory.mktemp("many"), make_videos(5 * SHARDS), SHARDS)
+
+
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, scorer: OnnxScorer, many_shards: list[Path]
+) -> Mapping[str, FileSum]:
+    """Size and checksum of every file of the generation that this process makes of the six files."""
+    index = IndexDirectory(tmp_path_factory.mktemp("alone"))
+    reindex(scorer, many_shards, index, keep=9, scores=True)
+    return index.open_current().manifest.files
 
 
 @pytest.fixture

@@ -20,23 +20,6 @@ from segsearch.service.jobs.local_processes import LocalProcesses
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.jobs.work_folder import PREFIX
 from segsearch.service.jobs.workers import WorkerScorer
-from tests.library_fixtures import make_videos, write_shards
-
-SHARDS = 6
-
-
-@pytest.fixture(scope="module")
-def many_shards(tmp_path_factory):
-    """Thirty videos in six files."""
-    return write_shards(tmp_path_factory.mktemp("many"), make_videos(5 * SHARDS), SHARDS)
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, scorer, many_shards):
-    """Size and checksum of every file of the generation that this process makes of them."""
-    index = IndexDirectory(tmp_path_factory.mktemp("alone"))
-    reindex(scorer, many_shards, index, keep=9, scores=True)
-    return index.open_current().manifest.files
 
 
 @pytest.fixture

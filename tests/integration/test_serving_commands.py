@@ -262,7 +262,7 @@ def test_a_port_that_is_taken_is_named(index, tiny_bundle):
 
 def test_serving_imports_no_training_framework():
     code = (
-        "import sys, segsearch.service.cli, segsearch.service.rest.app, segsearch.service.server,"
+        "import sys, segsearch.service.serve_cli, segsearch.service.rest.app, segsearch.service.server,"
         " segsearch.service.jobs.reindex, segsearch.service.evaluation, segsearch.service.scoring.onnx_scorer\n"
         "import onnxruntime\n"
         "print([name for name in ('tensorflow', 'keras', 'onnx', 'tf2onnx', 'h5py') if name in sys.modules])"

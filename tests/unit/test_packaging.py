@@ -31,7 +31,7 @@ def run(python, code):
 
 
 def test_service_starts_without_tensorflow():
-    code = "import sys, segsearch.service.rest.app, segsearch.service.cli; print('tensorflow' in sys.modules)"
+    code = "import sys, segsearch.service.rest.app, segsearch.service.serve_cli; print('tensorflow' in sys.modules)"
     assert run(sys.executable, code).strip() == "False"
 
 

@@ -1,4 +1,4 @@
-"""`segsearch reindex | submit | evaluate | serve`. Heavy imports wait until a command runs."""
+"""`segsearch reindex | submit | evaluate`, and options that commands share. Heavy imports wait until one runs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from segsearch.core.cli import emit
 from segsearch.core.errors import ConfigError
-from segsearch.service.settings import BODY_LIMIT_BYTES, BODY_TIMEOUT_S, FRAME_LIMIT, Settings, cache_folder
+from segsearch.service.settings import FRAME_LIMIT, cache_folder
 
 
 class OnError(StrEnum):
@@ -241,113 +241,3 @@ def evaluate(
         chosen = read_segment_labels(labels, generation.vocabulary) if labels else None
         found = evaluate_generation(generation, read_ratings(files), k, chosen)
     report(found, files[0], per_class=per_class)
-
-
-def serve(
-    index: IndexOption,
-    bundle: BundleOption,
-    cache: CacheOption,
-    host: Annotated[str, typer.Option(envvar="SEGSEARCH_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="SEGSEARCH_PORT", help="Port; 0 takes a free one.")] = 8000,
-    body_limit_bytes: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_BODY_LIMIT_BYTES", help="Largest request body, before and after inflating.")
-    ] = BODY_LIMIT_BYTES,
-    body_timeout_s: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_BODY_TIMEOUT_S", help="How long a request body may take to arrive.")
-    ] = BODY_TIMEOUT_S,
-    frame_limit: FrameLimitOption = FRAME_LIMIT,
-    shutdown_s: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_SHUTDOWN_S", help="How long requests may take after SIGTERM.")
-    ] = 30,
-    keys: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SEGSEARCH_KEYS", help="File of API keys, read again when it changes; none leaves all open."
-        ),
-    ] = None,
-    allow_open: Annotated[
-        bool,
-        typer.Option(
-            "--allow-open",
-            envvar="SEGSEARCH_ALLOW_OPEN",
-            help="Listen beyond this machine without keys, for everybody.",
-        ),
-    ] = False,
-    rate_per_s: Annotated[
-        float, typer.Option(envvar="SEGSEARCH_RATE_PER_S", help="Requests a second of one key; 0 sets no limit.")
-    ] = 0.0,
-    rate_burst: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_RATE_BURST", help="Requests that a key may send at once.")
-    ] = 100,
-    tls_certificate: Annotated[
-        Path | None, typer.Option(envvar="SEGSEARCH_TLS_CERTIFICATE", help="Certificate chain (PEM) to serve HTTPS.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(envvar="SEGSEARCH_TLS_KEY", help="The certificate's private key (PEM).")
-    ] = None,
-    tls_client_ca: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SEGSEARCH_TLS_CLIENT_CA", help="Authority (PEM) whose clients alone are let in: mutual TLS."
-        ),
-    ] = None,
-    log_requests: Annotated[
-        bool, typer.Option("--log-requests", envvar="SEGSEARCH_LOG_REQUESTS", help="Log a line for each request.")
-    ] = False,
-    live: Annotated[
-        bool,
-        typer.Option(
-            "--live/--no-live",
-            envvar="SEGSEARCH_LIVE",
-            help="Keep a live store in the index directory, so that uploads can be added.",
-        ),
-    ] = True,
-    check: Annotated[
-        bool, typer.Option("--check", envvar="SEGSEARCH_CHECK", help="Do all that comes before listening, then exit.")
-    ] = False,
-    batch: BatchOption = 0,
-    threads: ThreadsOption = 0,
-    provider: ProviderOption = Provider.auto,
-    precision: PrecisionOption = Precision.float32,
-) -> None:
-    """Answer searches and score uploads over HTTP."""
-    settings = Settings(
-        host=host, port=port, body_limit_bytes=body_limit_bytes, body_timeout_s=body_timeout_s, frame_limit=frame_limit,
-        shutdown_s=shutdown_s, keys=keys, allow_open=allow_open, rate_per_s=rate_per_s, rate_burst=rate_burst,
-        tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
-    )  # fmt: skip
-    from contextlib import ExitStack
-
-    from segsearch.core.bundle import Bundle
-    from segsearch.core.errors import NoGeneration
-    from segsearch.core.progress import say
-    from segsearch.service import events
-    from segsearch.service.index.format import LIVE
-    from segsearch.service.index.index_directory import IndexDirectory
-    from segsearch.service.index.live.store import LiveStore
-    from segsearch.service.library import SegmentLibrary
-    from segsearch.service.rest.app import build
-    from segsearch.service.scoring.onnx_scorer import OnnxScorer
-    from segsearch.service.server import serve_until_stopped, tls_context
-
-    tls_context(settings)
-    events.to_stderr()
-    if not index.is_dir():
-        raise NoGeneration(index)  # an empty index may fill later; a wrong path never will
-    if settings.is_open:
-        say(f"listening on {host} without keys: whoever reaches this address can search, score and switch generations")
-    with ExitStack() as stack:
-        opened = Bundle.open(bundle)
-        scorer = stack.enter_context(
-            OnnxScorer(
-                opened, batch=batch, threads=threads, provider=provider.value, precision=precision.value, cache=cache
-            )
-        )
-        space = opened.manifest.features.space
-        store = stack.enter_context(LiveStore.open(index / LIVE, space)) if live else None
-        app = build(SegmentLibrary(scorer, IndexDirectory(index), store), settings)
-        if check:
-            emit(event="checked", index=str(index), bundle=str(bundle), keys=settings.keys is not None,
-                 tls=settings.tls_certificate is not None, live=live)  # fmt: skip
-        else:
-            serve_until_stopped(app, settings)
