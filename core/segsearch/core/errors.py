@@ -102,6 +102,45 @@ class RateLimited(SegsearchError):
         self.rate_per_s, self.retry_after_s = rate_per_s, retry_after_s
 
 
+class QueueFull(SegsearchError):
+    """A video to score that found no room: more wait than the operator lets wait."""
+
+    code = "queue-full"
+
+    def __init__(self, waiting: int, limit: int, retry_after_s: int):
+        super().__init__(f"{waiting} frames wait to be scored, of at most {limit}; wanted room for these: try again in "
+                         f"{retry_after_s} s")  # fmt: skip
+        self.waiting, self.limit, self.retry_after_s = waiting, limit, retry_after_s
+
+
+class DeadlinePassed(SegsearchError):
+    """Work that was not done by the time its caller had named; nothing of it is done."""
+
+    code = "deadline-passed"
+
+    def __init__(self) -> None:
+        super().__init__("the caller's deadline has passed; wanted it later, or fewer callers")
+
+
+class Draining(SegsearchError):
+    """A server that was told to end: it finishes what it has begun, and should be sent nothing new."""
+
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("this server is about to end; wanted another one")
+
+
+class NotConfigured(SegsearchError):
+    """A request for what the operator has not switched on."""
+
+    code = "not-configured"
+
+    def __init__(self, option: str):
+        super().__init__(f"this server was started without --{option}; wanted it to do this")
+        self.option = option
+
+
 class KeyFileRefused(SegsearchError):
     """A file of API keys that cannot be used: names line and field."""
 
@@ -265,6 +304,32 @@ class GoldenMismatch(BundleRefused):
         self.segment, self.difference, self.tolerance = segment, difference, tolerance
 
 
+class ModelNotLoaded(SegsearchError):
+    """A bundle that was to replace the one in use, and cannot: the one in use stays."""
+
+    code = "model-not-loaded"
+
+    def __init__(self, path: str, reason: str):
+        super().__init__(f"{path}: {reason}; the bundle in use stays")
+        self.path, self.reason = path, reason
+
+
+class ModelUnfit(ModelNotLoaded):
+    """A sound bundle of other classes or other features than the index that is served."""
+
+    code = "model-unfit"
+
+
+class UnknownJob(SegsearchError):
+    """A job that was never started here, or is long forgotten."""
+
+    code = "unknown-job"
+
+    def __init__(self, job_id: str):
+        super().__init__(f"no job {job_id[:80]!r}")
+        self.job_id = job_id
+
+
 class GenerationCorrupt(SegsearchError):
     """An index generation whose files do not agree with its manifest."""
 
@@ -304,6 +369,15 @@ class UnknownVideo(SegsearchError):
     def __init__(self, video_id: str):
         super().__init__(f"no video {video_id[:80]!r} in the library")
         self.video_id = video_id
+
+
+class NoEmbeddings(SegsearchError):
+    """Neighbours were asked for where nothing is kept that they could be found by."""
+
+    code = "no-embeddings"
+
+    def __init__(self, found: str):
+        super().__init__(f"{found}; run `segsearch reindex --embeddings`")
 
 
 class NotIndexing(SegsearchError):

@@ -50,6 +50,10 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.Unauthorised: Row(HTTPStatus.UNAUTHORIZED),
     errors.Forbidden: Row(HTTPStatus.FORBIDDEN),
     errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS),
+    errors.QueueFull: Row(HTTPStatus.SERVICE_UNAVAILABLE),
+    errors.DeadlinePassed: Row(HTTPStatus.GATEWAY_TIMEOUT),
+    errors.Draining: Row(HTTPStatus.SERVICE_UNAVAILABLE),
+    errors.NotConfigured: Row(HTTPStatus.CONFLICT),
     errors.KeyFileRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.UnknownTag: Row(HTTPStatus.NOT_FOUND),
     errors.UnknownVideo: Row(HTTPStatus.NOT_FOUND),
@@ -62,6 +66,9 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.LiveStoreMissing: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.LackingScores: Row(HTTPStatus.CONFLICT, "Live videos were scored by another model only; reindex first."),
     errors.IndexBusy: Row(HTTPStatus.CONFLICT, "Another reindex is running."),
+    errors.ModelNotLoaded: Row(HTTPStatus.UNPROCESSABLE_ENTITY),
+    errors.ModelUnfit: Row(HTTPStatus.CONFLICT),
+    errors.UnknownJob: Row(HTTPStatus.NOT_FOUND),
     errors.StorageFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "Nothing was stored; try again later.", True),
     errors.StorageFull: Row(HTTPStatus.INSUFFICIENT_STORAGE, "There is no room: nothing was stored.", True),
     errors.LiveStoreCorrupt: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
@@ -144,7 +151,7 @@ def _headers(error: SegsearchError) -> dict[str, str]:
     """What an error tells a client's machinery."""
     if isinstance(error, errors.Unauthorised):
         return {"WWW-Authenticate": 'Bearer realm="segsearch"'}
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.QueueFull):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, errors.TooSlow):
         return {"Connection": "close"}  # or the rest of the body, which nobody waits for, would keep it open
