@@ -18,7 +18,7 @@ define install
 	@touch $(1)/.installed
 endef
 
-.PHONY: help demo serve test test-slow soak check lint types contracts format bench bench-report bench-check runs-data ablation constraints clean
+.PHONY: help demo serve test test-slow soak check protos lint types contracts format bench bench-report bench-check runs-data ablation constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,10 @@ soak: $(VENV)/.installed $(SERVE_VENV)/.installed ## some minutes: 200,000 rando
 
 check: lint types contracts ## everything a change must pass
 	@$(BIN)/python -m pytest -m "not slow and not gpu" --deselect tests/unit/test_house.py
+
+protos: $(VENV)/.installed ## generate Python from proto/
+	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto \
+		proto/segsearch/v1/search.proto
 
 lint: $(VENV)/.installed ## formatting and lint
 	@$(BIN)/ruff format --check --quiet .

@@ -1,0 +1,227 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Tag(_message.Message):
+    __slots__ = ("name", "label_index", "knowledge_graph_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABEL_INDEX_FIELD_NUMBER: _ClassVar[int]
+    KNOWLEDGE_GRAPH_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    label_index: int
+    knowledge_graph_id: str
+    def __init__(self, name: _Optional[str] = ..., label_index: _Optional[int] = ..., knowledge_graph_id: _Optional[str] = ...) -> None: ...
+
+class Bundle(_message.Message):
+    __slots__ = ("name", "version", "digest")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    digest: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class Generation(_message.Message):
+    __slots__ = ("number", "created_at", "segments", "videos", "kept_per_tag", "bundle")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    VIDEOS_FIELD_NUMBER: _ClassVar[int]
+    KEPT_PER_TAG_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    created_at: str
+    segments: int
+    videos: int
+    kept_per_tag: int
+    bundle: Bundle
+    def __init__(self, number: _Optional[int] = ..., created_at: _Optional[str] = ..., segments: _Optional[int] = ..., videos: _Optional[int] = ..., kept_per_tag: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("tag", "k", "min_score", "per_video", "merge")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    PER_VIDEO_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    k: int
+    min_score: float
+    per_video: int
+    merge: bool
+    def __init__(self, tag: _Optional[str] = ..., k: _Optional[int] = ..., min_score: _Optional[float] = ..., per_video: _Optional[int] = ..., merge: _Optional[bool] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("tags", "generation", "sequence", "complete", "segments", "moments")
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    MOMENTS_FIELD_NUMBER: _ClassVar[int]
+    tags: _containers.RepeatedCompositeFieldContainer[Tag]
+    generation: Generation
+    sequence: int
+    complete: bool
+    segments: _containers.RepeatedCompositeFieldContainer[Hit]
+    moments: _containers.RepeatedCompositeFieldContainer[Moment]
+    def __init__(self, tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., sequence: _Optional[int] = ..., complete: _Optional[bool] = ..., segments: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ...) -> None: ...
+
+class Hit(_message.Message):
+    __slots__ = ("video", "start_s", "score")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    start_s: int
+    score: float
+    def __init__(self, video: _Optional[str] = ..., start_s: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
+
+class Moment(_message.Message):
+    __slots__ = ("video", "start_s", "end_s", "peak_s", "score")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    END_S_FIELD_NUMBER: _ClassVar[int]
+    PEAK_S_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    start_s: int
+    end_s: int
+    peak_s: int
+    score: float
+    def __init__(self, video: _Optional[str] = ..., start_s: _Optional[int] = ..., end_s: _Optional[int] = ..., peak_s: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("video", "top", "index", "frames")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    top: int
+    index: bool
+    frames: bytes
+    def __init__(self, video: _Optional[str] = ..., top: _Optional[int] = ..., index: _Optional[bool] = ..., frames: _Optional[bytes] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("video", "frames", "bundle", "stored", "segments")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    frames: int
+    bundle: Bundle
+    stored: Stored
+    segments: _containers.RepeatedCompositeFieldContainer[ScoredSegment]
+    def __init__(self, video: _Optional[str] = ..., frames: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ..., stored: _Optional[_Union[Stored, _Mapping]] = ..., segments: _Optional[_Iterable[_Union[ScoredSegment, _Mapping]]] = ...) -> None: ...
+
+class ScoredSegment(_message.Message):
+    __slots__ = ("start_s", "tags")
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    start_s: int
+    tags: _containers.RepeatedCompositeFieldContainer[TagScore]
+    def __init__(self, start_s: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[TagScore, _Mapping]]] = ...) -> None: ...
+
+class TagScore(_message.Message):
+    __slots__ = ("tag", "label_index", "score")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    LABEL_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    label_index: int
+    score: float
+    def __init__(self, tag: _Optional[str] = ..., label_index: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
+
+class Stored(_message.Message):
+    __slots__ = ("sequence", "unchanged")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    unchanged: bool
+    def __init__(self, sequence: _Optional[int] = ..., unchanged: _Optional[bool] = ...) -> None: ...
+
+class ListTagsRequest(_message.Message):
+    __slots__ = ("prefix", "limit")
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    prefix: str
+    limit: int
+    def __init__(self, prefix: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListTagsResponse(_message.Message):
+    __slots__ = ("generation", "tags")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    tags: _containers.RepeatedCompositeFieldContainer[TagListing]
+    def __init__(self, generation: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[TagListing, _Mapping]]] = ...) -> None: ...
+
+class TagListing(_message.Message):
+    __slots__ = ("tag", "segments")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    tag: Tag
+    segments: int
+    def __init__(self, tag: _Optional[_Union[Tag, _Mapping]] = ..., segments: _Optional[int] = ...) -> None: ...
+
+class GetVideoRequest(_message.Message):
+    __slots__ = ("video", "tags")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, video: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetVideoResponse(_message.Message):
+    __slots__ = ("video", "generation", "sequence", "starts_s", "tags")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STARTS_S_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    generation: Generation
+    sequence: int
+    starts_s: _containers.RepeatedScalarFieldContainer[int]
+    tags: _containers.RepeatedCompositeFieldContainer[TagStrip]
+    def __init__(self, video: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., sequence: _Optional[int] = ..., starts_s: _Optional[_Iterable[int]] = ..., tags: _Optional[_Iterable[_Union[TagStrip, _Mapping]]] = ...) -> None: ...
+
+class TagStrip(_message.Message):
+    __slots__ = ("tag", "scores")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    tag: Tag
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, tag: _Optional[_Union[Tag, _Mapping]] = ..., scores: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class DeleteVideoRequest(_message.Message):
+    __slots__ = ("video",)
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    def __init__(self, video: _Optional[str] = ...) -> None: ...
+
+class ListGenerationsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListGenerationsResponse(_message.Message):
+    __slots__ = ("serving", "numbers")
+    SERVING_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    serving: int
+    numbers: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, serving: _Optional[int] = ..., numbers: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ActivateGenerationRequest(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
