@@ -12,7 +12,7 @@ minus the probability. On codes, which are logits, `not` is the sign turned roun
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from segsearch.core.score_codes import HIGHEST
 from segsearch.core.vocabulary import ClassOrdinal, Vocabulary
 
 TAGS_CAP: Final = 16
+_REMEMBERED: Final = 4096  # texts: people ask for the same few thousand tags
 _EVEN: Final = (HIGHEST + 1) // 2  # the code of probability 0.5
 _TOKEN = re.compile(r'\s*(?:"([^"]*)"|([()])|([^\s()"]+))')
 _JOINING = ("and", "or", "not")
@@ -62,6 +63,7 @@ class Either:
 Expression = Tag | Not | Both | Either
 
 
+@lru_cache(_REMEMBERED)
 def parse(text: str, vocabulary: Vocabulary) -> Expression:
     """The expression that a text means. Raises UnknownTag for a name, InvalidInput where it is no expression."""
     if vocabulary.knows(text) or not _is_joined(text):

@@ -33,6 +33,7 @@ from segsearch.service.index.format import (
 )  # fmt: skip
 from segsearch.service.index.in_use import Hold
 from segsearch.service.index.manifest import FileSum, Manifest
+from segsearch.service.index.video_ids import VideoIds
 
 _CHECK_ROWS = 1 << 22  # rows of a mapped array looked at together
 
@@ -111,28 +112,18 @@ class Generation:
 
     def postings(self, ordinal: ClassOrdinal, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """The best `limit` postings of one class: ordinals (k,) u32 and codes (k,) u16, views on the mapped pages."""
-        start, stop = (int(offset) for offset in self.offsets[ordinal : ordinal + 2])
+        start, stop = self.offsets[ordinal : ordinal + 2].tolist()
         rows = slice(start, min(stop, start + limit))
         return self.ordinals[rows], self.codes[rows]
 
     def segments(self, ordinals: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Video ids and start frames (n,) of segments, given as (n,) ordinals."""
-        return self.video_ids(self.segment_videos[ordinals]), self.segment_starts[ordinals]
+        rows = ordinals.astype(np.intp)  # which each `take` would do for itself
+        return self.video_ids(self.segment_videos.take(rows)), self.segment_starts.take(rows)
 
     def video_ids(self, videos: np.ndarray) -> list[str]:
         """The ids of videos, given as (n,) video ordinals."""
-        ids: list[str] = self._ids_read[videos].tolist()
-        if None in ids:
-            rows = [row for row, video_id in enumerate(ids) if video_id is None]
-            for row, video_id in zip(rows, self._read_ids(videos[rows]), strict=True):
-                ids[row] = video_id
-            self._ids_read[videos[rows]] = [ids[row] for row in rows]
-        return ids
-
-    def _read_ids(self, videos: np.ndarray) -> list[str]:
-        starts, stops = self.id_offsets[videos].tolist(), self.id_offsets[videos.astype(np.int64) + 1].tolist()
-        text = self.id_bytes.data
-        return [str(text[start:stop], "utf-8") for start, stop in zip(starts, stops, strict=True)]
+        return self._video_ids.of(videos)
 
     def video_ordinals(self, video_ids: Iterable[str]) -> np.ndarray:
         """(n,) int64: the video ordinals of those ids that are here."""
@@ -154,9 +145,8 @@ class Generation:
         return np.where(there, own[np.where(there, rows, 0)] if len(own) else -1, -1)
 
     @cached_property
-    def _ids_read(self) -> np.ndarray:
-        """(V,) object: the ids that were asked for before, None elsewhere: an answer names the same videos again."""
-        return np.empty(self.manifest.video_count, object)
+    def _video_ids(self) -> VideoIds:
+        return VideoIds(self.id_bytes, self.id_offsets)
 
     @cached_property
     def _video_ordinals(self) -> dict[str, int]:

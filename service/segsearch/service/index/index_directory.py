@@ -36,11 +36,12 @@ class IndexDirectory:
 
     def __init__(self, root: Path):
         self.root = root
+        self._current = root / CURRENT
 
     def current(self) -> int:
         """The number of the published generation; raises NoGeneration, or GenerationCorrupt if CURRENT is damaged."""
         try:
-            text = (self.root / CURRENT).read_text(encoding="utf-8", errors="replace").strip()
+            text = self._current.read_text(encoding="utf-8", errors="replace").strip()
         except (FileNotFoundError, NotADirectoryError):
             raise NoGeneration(self.root) from None
         if not (text.isascii() and text.isdecimal()):
@@ -75,7 +76,7 @@ class IndexDirectory:
     def stamp(self) -> Stamp | None:
         """Changes whenever a generation is published; None before the first. Costs one stat."""
         try:
-            status = (self.root / CURRENT).stat()
+            status = self._current.stat()
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns

@@ -88,14 +88,12 @@ class View:
     def best(self, ordinal: ClassOrdinal, k: int, lowest: int = 0) -> Ranked:
         """The k best segments of a class with codes from `lowest` up."""
         places, codes, floor = self._base(ordinal, k)
-        live_places, live_codes = self._live(ordinal, k, max(floor, lowest))
-        if len(live_codes):
-            places, codes = np.concatenate([places, live_places]), np.concatenate([codes, live_codes])
-            # Stable, and live places lie behind all others: equal codes end up in order of place.
-            order = np.argsort(HIGHEST - codes, kind="stable")[:k]
-            places, codes = places[order], codes[order]
-        reaching = len(codes) - int(np.searchsorted(codes[::-1], lowest))
-        return Ranked(places[:reaching], codes[:reaching], reaching == k or floor <= lowest)
+        if self._lives:
+            places, codes = self._with_live(ordinal, k, max(floor, lowest), places, codes)
+        if lowest:
+            reaching = len(codes) - int(np.searchsorted(codes[::-1], lowest))
+            places, codes = places[:reaching], codes[:reaching]
+        return Ranked(places, codes, len(codes) == k or floor <= lowest)
 
     def count(self, ordinal: ClassOrdinal, lowest: int = 0) -> int:
         """How many segments with codes from `lowest` up a class's list holds."""
@@ -178,6 +176,10 @@ class View:
     def _hides(self) -> bool:
         return bool(self.hidden.any())
 
+    @cached_property
+    def _lives(self) -> bool:
+        return bool(self.delta.alive.any())
+
     def _shown(self, ordinals: np.ndarray) -> np.ndarray:
         """(n,) bool: which segments of the generation can be found."""
         if not self._hides:
@@ -218,6 +220,18 @@ class View:
         codes = self.generation.scores[:, ordinal][ordinals]
         order = np.argsort(HIGHEST - codes, kind="stable")[:k]
         return ordinals[order], codes[order]
+
+    def _with_live(
+        self, ordinal: ClassOrdinal, k: int, lowest: int, places: np.ndarray, codes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of these and of the delta's segments with codes from `lowest` up: places and codes."""
+        live_places, live_codes = self._live(ordinal, k, lowest)
+        if not len(live_codes):
+            return places, codes
+        places, codes = np.concatenate([places, live_places]), np.concatenate([codes, live_codes])
+        # Stable, and live places lie behind all others: equal codes end up in order of place.
+        order = np.argsort(HIGHEST - codes, kind="stable")[:k]
+        return places[order], codes[order]
 
     def _live(self, ordinal: ClassOrdinal, k: int, lowest: int) -> tuple[np.ndarray, np.ndarray]:
         """The delta's k best with codes from `lowest` up: places and codes."""
