@@ -57,7 +57,9 @@ def with_live(generation: Generation, count: int) -> View:
     gone = random.choice(total, int(total * TOMBSTONE_SHARE), replace=False)
     ids = [f"live{number:06d}" for number in range(videos)]
     changed = frozenset([*ids, *generation.video_ids(gone)])
-    delta = Delta(1, codes, np.ones(count, bool), places // VIDEO_SEGMENTS, places % VIDEO_SEGMENTS * 5, ids, changed)
+    own = places // VIDEO_SEGMENTS
+    uploads, starts = own.astype(np.uint64) + 1, places % VIDEO_SEGMENTS * 5
+    delta = Delta(videos, codes, np.ones(count, bool), own, starts, uploads, ids, changed)
     return View.of(generation, delta)
 
 

@@ -33,9 +33,10 @@ def take(store, step):
 
 
 def live_part(delta):
-    """What is alive, dense: codes, starts, and the id of each segment."""
+    """What is alive, dense: codes, starts, uploads, and the id of each segment."""
     ids = [delta.ids[video] for video in delta.videos[delta.alive].tolist()]
-    return delta.codes[:, delta.alive].tolist(), delta.starts[delta.alive].tolist(), ids
+    columns = [array[delta.alive].tolist() for array in (delta.starts, delta.uploads)]
+    return delta.codes[:, delta.alive].tolist(), columns, ids
 
 
 quickly = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -73,5 +74,5 @@ def test_a_delta_that_was_given_out_never_changes(taken):
 
 
 def frozen(delta):
-    arrays = [array.tolist() for array in (delta.codes, delta.alive, delta.videos, delta.starts)]
+    arrays = [array.tolist() for array in (delta.codes, delta.alive, delta.videos, delta.starts, delta.uploads)]
     return delta.sequence, arrays, list(delta.ids), list(delta.changed), len(delta.changed)

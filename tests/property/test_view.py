@@ -62,7 +62,8 @@ def make_delta(seed: int, ids: list[str], changed: frozenset[str]) -> Delta:
         if name in ids[video + 1 :]:
             alive[videos == video] = False
     codes = random.choice(CODES, (CLASSES, len(videos)))
-    return Delta(7, codes, alive, videos, starts, ids, changed | set(ids))
+    uploads = (videos + 1).astype(np.uint64)
+    return Delta(len(ids) + 1, codes, alive, videos, starts, uploads, ids, changed | set(ids))
 
 
 @st.composite

@@ -1,5 +1,7 @@
 """How a delta follows: cheaply, without copying what is there, and without waiting for a switch to lose nothing."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from segsearch.core.errors import LiveStoreCorrupt
 from segsearch.service.index.live.delta import Delta, LiveDelta
 from segsearch.service.index.live.store import LiveStore
+from tests.conftest import ROOT
 from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, codes_of, frames_of
 
 
@@ -141,3 +144,22 @@ def test_ids_are_a_sequence(store, follower):
     assert (list(ids), ids[-1], list(ids[1:]), len(ids)) == (["a", "b", "c"], "c", ["b", "c"], 3)
     with pytest.raises(IndexError):
         ids[3]
+
+
+def test_a_delta_is_at_hand_until_anybody_commits(store, follower, tmp_path):
+    assert follower.at_hand() is None  # nobody has asked yet
+    empty = follower.current()
+    assert follower.at_hand() is empty
+    command = [sys.executable, "-m", "tests.live_writer", tmp_path, "7", "1"]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)  # another process
+    assert follower.at_hand() is None
+    assert follower.current().sequence == store.sequence > 0
+    assert follower.at_hand() is follower.current()
+
+
+def test_scores_that_come_later_give_the_same_sequence_another_revision(store, follower):
+    sequence = put(store, "a", 1, OTHER)
+    before = follower.current()
+    store.add_codes(BUNDLE, {"a": (sequence, codes_of(1, BUNDLE))})
+    after = follower.current()
+    assert (before.sequence, before.revision < after.revision) == (after.sequence, True)

@@ -47,6 +47,13 @@ class CurrentView:
             raise NoGeneration(self.index.root)
         return served.view()
 
+    def at_hand(self) -> View | None:
+        """What `view` would give, where that takes no more than a look: an event loop may ask. None where it may take
+        longer, as something was published or committed since, or nothing is served.
+        """
+        served = self._served
+        return served.at_hand() if served is not None and self.index.stamp() == self._seen else None
+
     def refresh(self) -> None:
         """Switches to the published generation before it returns, if that can be served; see `view`."""
         with self._refreshing:
@@ -94,6 +101,12 @@ class _Served:
         self._view: View | None = None
         if self._live is None:
             self._view = View.of(generation, Delta.empty(manifest.class_count, manifest.live_sequence))
+
+    def at_hand(self) -> View | None:
+        view = self._view
+        if view is None or self._live is None or self._live.at_hand() is view.delta:
+            return view
+        return None
 
     def view(self) -> View:
         view = self._view

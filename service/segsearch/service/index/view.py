@@ -134,6 +134,16 @@ class View:
         starts[live] = self.delta.starts[places[live] - self.base_count]
         return starts
 
+    def ranks(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How segments, given as (n,) places, rank among equal codes, alike in every view of this generation: by upload
+        (n,) int64, its sequence number or 0 for the generation's own, then by row (n,) int64, ordinal or first frame.
+        """
+        live = places >= self.base_count
+        columns = places[live] - self.base_count
+        uploads, rows = np.zeros(len(places), np.int64), places.astype(np.int64)
+        uploads[live], rows[live] = self.delta.uploads[columns], self.delta.starts[columns]
+        return uploads, rows
+
     def videos(self, places: np.ndarray) -> np.ndarray:
         """(n,) int64: a number of each segment's video, the same for the same video."""
         live = places >= self.base_count

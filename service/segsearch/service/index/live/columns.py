@@ -22,6 +22,7 @@ class Columns:
         self._codes = np.empty((class_count, 0), np.uint16)  # (C, room)
         self._videos = np.empty(0, np.uint32)
         self._starts = np.empty(0, np.uint32)
+        self._uploads = np.empty(0, np.uint64)
 
     @property
     def codes(self) -> np.ndarray:
@@ -38,12 +39,17 @@ class Columns:
         """(D,) u32 first frames."""
         return self._starts[: self.count]
 
-    def append(self, video: int, codes: np.ndarray) -> slice:
+    @property
+    def uploads(self) -> np.ndarray:
+        """(D,) u64 sequence numbers of the uploads, rising."""
+        return self._uploads[: self.count]
+
+    def append(self, video: int, upload: int, codes: np.ndarray) -> slice:
         """Adds one video's segments, codes (S, C); returns the columns they are."""
         added = slice(self.count, self.count + len(codes))
         self._make_room(added.stop)
         self._codes[:, added] = codes.T
-        self._videos[added] = video
+        self._videos[added], self._uploads[added] = video, upload
         self._starts[added] = np.arange(len(codes)) * SEGMENT_FRAMES
         self.count = added.stop
         return added
@@ -53,6 +59,7 @@ class Columns:
         kept = Columns(len(self._codes))
         kept.count = int(alive.sum())
         kept._codes, kept._starts = np.compress(alive, self.codes, axis=1), self.starts[alive]
+        kept._uploads = self.uploads[alive]
         kept._videos = np.unique(self.videos[alive], return_inverse=True)[1].astype(np.uint32)
         return kept
 
@@ -61,7 +68,7 @@ class Columns:
         if wanted <= room:
             return
         room = max(_ROOM, 2 * room, wanted)
-        for name in ("_codes", "_videos", "_starts"):
+        for name in ("_codes", "_videos", "_starts", "_uploads"):
             old = getattr(self, name)
             new = np.empty((*old.shape[:-1], room), old.dtype)
             new[..., : self.count] = old[..., : self.count]

@@ -17,7 +17,7 @@ import numpy as np
 from segsearch.core.errors import LiveStoreCorrupt
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.service.index.live.columns import Columns
-from segsearch.service.index.live.snapshot import Change
+from segsearch.service.index.live.snapshot import Change, Counters
 from segsearch.service.index.live.store import LiveStore
 
 _DEAD_SHARE: Final = 1 / 3  # of the columns, before they are written anew without the dead
@@ -32,15 +32,17 @@ class Delta:
     alive: np.ndarray  # (D,) bool: false where the video was replaced or deleted meanwhile
     videos: np.ndarray  # (D,) u32 live video ordinal of each segment, rising
     starts: np.ndarray  # (D,) u32 first frame
+    uploads: np.ndarray  # (D,) u64 sequence number of the upload, rising
     ids: Sequence[str]  # video id by live video ordinal
     changed: Collection[str]  # video ids that were put or deleted: they hide the generation's own copy
+    revision: int = 0  # the store's, which also grows when a bundle's scores come for what is there
 
     @classmethod
     def empty(cls, class_count: int, sequence: int = 0) -> "Delta":
         """Nothing was uploaded or deleted."""
         columns = Columns(class_count)
         alive = np.empty(0, bool)
-        return cls(sequence, columns.codes, alive, columns.videos, columns.starts, (), frozenset())
+        return cls(sequence, columns.codes, alive, columns.videos, columns.starts, columns.uploads, (), frozenset())
 
 
 class LiveDelta:
@@ -52,18 +54,26 @@ class LiveDelta:
         self._lock = Lock()
         self._build = _Build(class_count)
         self._at = (-1, Delta.empty(class_count, after))  # the store's revision, and the delta of it
+        self._at_hand: tuple[int, Delta | None] = (-1, None)  # a commit, and the delta that holds it
 
     def current(self) -> Delta:
         """The delta of the last commit, of whatever process. Costs microseconds where nothing was committed.
 
         Raises LiveStoreCorrupt.
         """
+        commit = self._store.last_commit()  # before anything is read: what is committed meanwhile makes it look old
         revision, delta = self._at
-        if self._store.counters().revision == revision:
-            return delta
-        with self._lock:
-            self._at = self._followed(*self._at)
-            return self._at[1]
+        if self._store.counters().revision != revision:
+            with self._lock:
+                self._at = self._followed(*self._at)
+                delta = self._at[1]
+        self._at_hand = commit, delta
+        return delta
+
+    def at_hand(self) -> Delta | None:
+        """What `current` gave last, where nothing was committed since; None where following would take time."""
+        commit, delta = self._at_hand
+        return delta if self._store.last_commit() == commit else None
 
     def _followed(self, revision: int, delta: Delta) -> tuple[int, Delta]:
         counters, changes = self._store.follow(delta.sequence, self._bundle)
@@ -75,7 +85,7 @@ class LiveDelta:
         for change in changes:
             self._build.apply(self._checked(change))
         self._build.drop_dead()
-        return counters.revision, self._build.delta(counters.sequence)
+        return counters.revision, self._build.delta(counters)
 
     def _checked(self, change: Change) -> Change:
         if change.codes is None or change.codes.shape[1] == self._class_count:
@@ -107,7 +117,7 @@ class _Build:
             self._alive[before] = False
             self._dead_count += before.stop - before.start
         if change.codes is not None:
-            self._append(change.video_id, change.codes)
+            self._append(change, change.codes)
         if change.lacking:
             self.lacking[change.video_id] = change.sequence
 
@@ -122,15 +132,18 @@ class _Build:
         self._own = {video_id: slice(*bounds[row : row + 2]) for row, video_id in enumerate(self._ids)}
         self._alive, self._dead_count = np.ones(self._columns.count, bool), 0
 
-    def delta(self, sequence: int) -> Delta:
+    def delta(self, counters: Counters) -> Delta:
         columns = self._columns
         alive = self._alive[: columns.count].copy()
         ids, changed = _Ids(self._ids, len(self._ids)), _Changed(self._changed, len(self._changed))
-        return Delta(sequence, columns.codes, alive, columns.videos, columns.starts, ids, changed)
+        return Delta(
+            counters.sequence, columns.codes, alive, columns.videos, columns.starts, columns.uploads, ids, changed,
+            counters.revision,
+        )  # fmt: skip
 
-    def _append(self, video_id: str, codes: np.ndarray) -> None:
-        added = self._own[video_id] = self._columns.append(len(self._ids), codes)
-        self._ids.append(video_id)
+    def _append(self, change: Change, codes: np.ndarray) -> None:
+        added = self._own[change.video_id] = self._columns.append(len(self._ids), change.sequence, codes)
+        self._ids.append(change.video_id)
         if added.stop > len(self._alive):
             grown = np.empty(max(added.stop, 2 * len(self._alive)), bool)
             grown[: added.start] = self._alive[: added.start]
@@ -178,16 +191,18 @@ class _Changed(Collection[str]):
 
 def plain_delta(changes: Sequence[Change], sequence: int, class_count: int) -> Delta:
     """The plain twin of following: all from nothing, given a store's changes in order."""
-    live = [(change.video_id, change.codes) for change in changes if change.codes is not None]
+    live = [(change, change.codes) for change in changes if change.codes is not None]
     codes = np.concatenate([np.empty((0, class_count), np.uint16), *(rows for _, rows in live)])
     starts = [np.arange(len(rows), dtype=np.uint32) * SEGMENT_FRAMES for _, rows in live]
-    videos = np.repeat(np.arange(len(live), dtype=np.uint32), [len(rows) for _, rows in live])
+    lengths = [len(rows) for _, rows in live]
+    videos = np.repeat(np.arange(len(live), dtype=np.uint32), lengths)
     return Delta(
         sequence,
         np.ascontiguousarray(codes.T),
         np.ones(len(codes), bool),
         videos,
         np.concatenate([np.empty(0, np.uint32), *starts]),
-        [video_id for video_id, _ in live],
+        np.repeat(np.array([change.sequence for change, _ in live], np.uint64), lengths),
+        [change.video_id for change, _ in live],
         frozenset(change.video_id for change in changes),
     )

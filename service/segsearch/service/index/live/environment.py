@@ -94,6 +94,14 @@ class Environment:
             with suppress(OSError):
                 write_head(self.directory / HEAD_FILE, self._lmdb.info()["last_txnid"])
 
+    def last_commit(self) -> int:
+        """The number of the last commit, of whatever process: a tenth of the cost of a transaction that reads."""
+        self._check_process()
+        try:
+            return int(self._lmdb.info()["last_txnid"])
+        except lmdb.Error as error:
+            raise _translated(self.path, error) from error
+
     def keep_reserve(self, transaction: Transaction, added_bytes: int) -> None:
         """Raises lmdb.MapFullError where a transaction that added so much leaves less than the reserve."""
         used_bytes = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]

@@ -154,6 +154,10 @@ class LiveStore:
         with self._snapshot() as snapshot:
             return snapshot.counters()
 
+    def last_commit(self) -> int:
+        """A number that differs after each commit of any process; costs a microsecond."""
+        return self._environment.last_commit()
+
     def changes(self, after: int, bundle: str) -> list[Change]:
         """Each video that changed behind `after`, once, in order of its last change."""
         return self.follow(after, bundle)[1]
