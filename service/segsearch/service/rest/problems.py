@@ -40,6 +40,7 @@ class Row(NamedTuple):
 
 _DAMAGED_INDEX = "The index cannot be served; the operator finds the reason in the log."
 _BAD_MODEL = "The model cannot be used; the operator finds the reason in the log."
+_NOT_INSTALLED = "A package that this needs is not installed here; the operator finds its name in the log."
 _NOT_HERE = "This cannot happen while serving; the operator finds the reason in the log."
 
 TABLE: Final[dict[type[SegsearchError], Row]] = {
@@ -62,6 +63,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.KeyFileRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.UnknownTag: Row(HTTPStatus.NOT_FOUND),
     errors.UnknownVideo: Row(HTTPStatus.NOT_FOUND),
+    errors.NoEmbeddings: Row(HTTPStatus.CONFLICT),
     errors.NotIndexing: Row(HTTPStatus.CONFLICT, "This server only searches: nothing can be added or deleted here."),
     errors.NoGeneration: Row(HTTPStatus.SERVICE_UNAVAILABLE, "No generation is published yet; run a reindex first."),
     errors.GenerationCorrupt: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),
@@ -92,7 +94,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.BadRecord: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.BadShard: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.MatrixRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
-    errors.MissingExtra: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.MissingExtra: Row(HTTPStatus.NOT_IMPLEMENTED, _NOT_INSTALLED, True),
     SegsearchError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
 }
 
