@@ -157,6 +157,26 @@ def test_a_delta_is_at_hand_until_anybody_commits(store, follower, tmp_path):
     assert follower.at_hand() is follower.current()
 
 
+def test_what_is_at_hand_holds_every_upload_that_was_answered(store, follower):
+    """Others look while a commit is on its way to the disk: its number can be seen before it can be read."""
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            follower.current()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for seed in range(60):
+            sequence = put(store, "a", seed)
+            delta = follower.at_hand()
+            assert delta is None or delta.sequence >= sequence
+    finally:
+        stop.set()
+        looking.join()
+
+
 def test_scores_that_come_later_give_the_same_sequence_another_revision(store, follower):
     sequence = put(store, "a", 1, OTHER)
     before = follower.current()

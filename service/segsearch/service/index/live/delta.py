@@ -61,9 +61,10 @@ class LiveDelta:
 
         Raises LiveStoreCorrupt.
         """
-        commit = self._store.last_commit()  # before anything is read: what is committed meanwhile makes it look old
+        # The commit that is read, not `last_commit`: that one may still be on its way to the disk, and not be read yet.
+        commit, counters = self._store.read_commit()
         revision, delta = self._at
-        if self._store.counters().revision != revision:
+        if counters.revision != revision:
             with self._lock:
                 self._at = self._followed(*self._at)
                 delta = self._at[1]

@@ -95,7 +95,9 @@ class Environment:
                 write_head(self.directory / HEAD_FILE, self._lmdb.info()["last_txnid"])
 
     def last_commit(self) -> int:
-        """The number of the last commit, of whatever process: a tenth of the cost of a transaction that reads."""
+        """The number of the last commit, of whatever process, also while it is written and not read by anybody yet: a
+        tenth of the cost of a transaction that reads.
+        """
         self._check_process()
         try:
             return int(self._lmdb.info()["last_txnid"])

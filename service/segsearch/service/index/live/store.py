@@ -155,8 +155,13 @@ class LiveStore:
             return snapshot.counters()
 
     def last_commit(self) -> int:
-        """A number that differs after each commit of any process; costs a microsecond."""
+        """A number that grows with each commit of any process, while it is still being written; costs a microsecond."""
         return self._environment.last_commit()
+
+    def read_commit(self) -> tuple[int, Counters]:
+        """The number of the last commit that can be read, and the counters that it left."""
+        with self._snapshot() as snapshot:
+            return snapshot.transaction.id(), snapshot.counters()
 
     def changes(self, after: int, bundle: str) -> list[Change]:
         """Each video that changed behind `after`, once, in order of its last change."""
