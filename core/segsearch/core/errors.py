@@ -16,10 +16,11 @@ class SegsearchError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross from workers to who waits for them, and constructors take facts, not the message that is kept.
-        return _restored, (type(self), self.args, self.__dict__)
+        return restored, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[SegsearchError], arguments: tuple[object, ...], facts: dict[str, object]) -> SegsearchError:
+def restored(kind: type[SegsearchError], arguments: tuple[object, ...], facts: dict[str, object]) -> SegsearchError:
+    """An error as it was elsewhere, from its message and its facts."""
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(facts)
     return error
@@ -214,7 +215,8 @@ class DataError(SegsearchError):
 
     code = "bad-data"
 
-    def __init__(self, path: Path, record: int | None, field: str, found: str, wanted: str):
+    def __init__(self, path: object, record: int | None, field: str, found: str, wanted: str):
+        """path: what was read; by its `str` people find it."""
         place = str(path) if record is None else f"{path}, record {record}"
         super().__init__(f"{place}, {field}: {found}; wanted {wanted}")
         self.path, self.record, self.field, self.found, self.wanted = path, record, field, found, wanted
@@ -231,7 +233,7 @@ class BadShard(DataError):
 
     code = "bad-shard"
 
-    def __init__(self, path: Path, record: int, field: str, found: str, wanted: str, unread_bytes: int = 0):
+    def __init__(self, path: object, record: int, field: str, found: str, wanted: str, unread_bytes: int = 0):
         """unread_bytes: from the beginning of `record` to the file's end."""
         super().__init__(path, record, field, found, wanted)
         self.unread_bytes = unread_bytes
@@ -501,3 +503,34 @@ class MissingExtra(SegsearchError):
     def __init__(self, command: str, extra: str, module: str):
         super().__init__(f"`segsearch {command}` needs {module}: pip install 'segsearch[{extra}]'")
         self.command, self.extra, self.module = command, extra, module
+
+
+class ServiceUnreachable(SegsearchError):
+    """A service that could not be connected to, or hung up before it answered."""
+
+    code = "service-unreachable"
+
+    def __init__(self, url: str, reason: str):
+        super().__init__(f"service {url}: {reason}; wanted an answer")
+        self.url, self.reason = url, reason
+
+
+class ServiceTooSlow(SegsearchError):
+    """A service that did not answer within the time that its caller had for it."""
+
+    code = "service-too-slow"
+
+    def __init__(self, url: str, limit_s: float):
+        super().__init__(f"service {url}: no whole answer; wanted one within {limit_s:g} s")
+        self.url, self.limit_s = url, limit_s
+
+
+class ServiceRefused(SegsearchError):
+    """A service's answer that is none to what was asked: what it says, where that is no other error of this tree."""
+
+    code = "service-refused"
+
+    def __init__(self, status: int, code: str, detail: str, request_id: str | None):
+        """code: the service's own; the error has it, too."""
+        super().__init__(f"the service answers {status} {code} to request {request_id or 'without an id'}: {detail}")
+        self.status, self.code, self.detail, self.request_id = status, code, detail, request_id

@@ -95,6 +95,9 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.BadShard: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.MatrixRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.MissingExtra: Row(HTTPStatus.NOT_IMPLEMENTED, _NOT_INSTALLED, True),
+    errors.ServiceUnreachable: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.ServiceTooSlow: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
+    errors.ServiceRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     SegsearchError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
 }
 
@@ -145,13 +148,17 @@ def _on_segsearch_error(request: Request, error: Exception) -> Response:
     more: dict[str, Any] = {}
     if row.incident:
         more["incident"] = _incident(request, error)
-    if isinstance(error, errors.UnknownTag):
-        more["nearest"] = error.nearest
-    if isinstance(error, errors.InvalidInput):
-        more["field"] = error.field[:DETAIL_LIMIT]
+    if row.detail is None:
+        more.update(_facts(error))
     answer = document(request, row.status, error.code, row.detail or str(error), **more)
     answer.headers.update(_headers(error))
     return answer
+
+
+def _facts(error: SegsearchError) -> dict[str, Any]:
+    """What an error that may be shown is about, for clients that raise it again: `field`, `nearest`, and the like."""
+    facts = {name: fact for name, fact in vars(error).items() if isinstance(fact, str | int | float | list)}
+    return {name: fact[:DETAIL_LIMIT] if isinstance(fact, str) else fact for name, fact in facts.items()}
 
 
 def _headers(error: SegsearchError) -> dict[str, str]:
@@ -172,7 +179,10 @@ def _on_validation_error(request: Request, error: Exception) -> Response:
         for fault in error.errors()
     ]
     detail = "; ".join(f"{fault['field']}: {fault['detail']}" for fault in found)
-    return document(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, errors=found)
+    # The first fault as the facts of an InvalidInput.
+    came = repr(error.errors()[0].get("input"))[:80]
+    facts = {"field": found[0]["field"], "found": came, "wanted": found[0]["detail"]}
+    return document(request, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-input", detail, errors=found, **facts)
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:
