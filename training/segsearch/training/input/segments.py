@@ -18,7 +18,7 @@ from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.config import InputConfig, StageConfig
 from segsearch.training.input.draw import draw_context, draw_rows
-from segsearch.training.input.shards import OrdinalTable, Record, Shards, parse
+from segsearch.training.input.shards import OrdinalTable, Record, Shards, as_written, parse
 from segsearch.training.input.weighing import weigh
 from segsearch.training.input.windows import cut_windows, shift_starts
 from segsearch.training.supervision import LabelConfig
@@ -48,24 +48,20 @@ class SegmentExamples:
         self.masked = stage.labels == LabelConfig() and class_weights is None
         self.stage, self.features, self.context, self.config, self.seed = stage, features, context, config, seed
         self.shards, self.ordinals = Shards(files, config, seed), OrdinalTable(vocabulary)
+        # Every epoch is a pipeline of its own: what it maps is traced here, once, and not again for each.
+        self._cut, self._drawn, self._spread_out = map(tf.function, (self._windows_of, self._draw, self._labelled))
 
     def epoch(self, number: int, skip: int = 0) -> tf.data.Dataset:
         """One epoch's training batches from batch `skip` on."""
         windows = self._windows(self.shards.shuffled(number))
         windows = windows.shuffle(self.config.shuffle_segments, seed=self.seed + number, reshuffle_each_iteration=False)
         batches = self._batches(windows, self.stage.batch_size).enumerate().skip(skip)
+        epoch_seed = tf.constant((self.seed << 16) + number, tf.int64)
 
         def example(position, batch):
-            if self.stage.frame_draw == "all":
-                return self._weighed(batch)
-            seed = tf.stack([tf.constant((self.seed << 16) + number, tf.int64), position])
-            if self.stage.frame_draw == "context":
-                return self._weighed({**batch, **draw_context(batch, self.context, seed)})
-            rows = draw_rows(self.stage, batch["frame_count"], seed)  # (B, W)
-            drawn = {"codes": tf.gather(batch["codes"], rows, batch_dims=1)}
-            return self._weighed({**batch, **drawn, "frame_count": tf.zeros_like(rows[:, 0]) + self.stage.frames})
+            return self._drawn(batch, tf.stack([epoch_seed, position]))
 
-        return batches.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return as_written(batches.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
 
     def in_order(self, shift: int = 0) -> tf.data.Dataset:
         """Every rated segment with all its frames, in `survey.RatedSegments`' order.
@@ -73,7 +69,7 @@ class SegmentExamples:
         shift: the windows lie so many frames later, or earlier, as far as the video has them; ratings stay.
         """
         batches = self._batches(self._windows(self.shards.in_order(), shift), EVALUATION_BATCH)
-        return batches.map(self._labelled, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return as_written(batches.map(self._spread_out, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
 
     @property
     def width(self) -> int:
@@ -83,12 +79,11 @@ class SegmentExamples:
     def _windows(self, records: tf.data.Dataset, shift: int = 0) -> tf.data.Dataset:
         """Records to windows, one after the other; their ratings as (R,) rows with ordinal -1 for other segments'."""
 
-        def windows(serialised):
-            return self._windows_of(parse(serialised, self.features), shift)
+        by = tf.constant(shift, tf.int64)
+        return records.map(lambda record: self._cut(record, by), num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
-        return records.map(windows, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-
-    def _windows_of(self, record: Record, shift: int) -> dict[str, tf.Tensor]:
+    def _windows_of(self, serialised: tf.Tensor, shift: tf.Tensor) -> dict[str, tf.Tensor]:
+        record = parse(serialised, self.features)
         starts, _ = tf.unique(record.starts)  # in order of first appearance
         starts = tf.boolean_mask(starts, starts < tf.cast(record.frame_count, tf.int64))  # (S,)
         here = (record.starts == starts[:, None]) & _last_of_its_pair(record)  # (S, R)
@@ -109,6 +104,16 @@ class SegmentExamples:
         shapes |= {"ordinals": (None,), "scores": (None,), "video_ordinals": (None,)}
         nothing |= {"ordinals": np.int32(-1), "scores": np.float32(0), "video_ordinals": np.int32(-1)}
         return windows.padded_batch(size, shapes, nothing)
+
+    def _draw(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The batch as training sees it: with the frames that the stage's config asks for."""
+        if self.stage.frame_draw == "all":
+            return self._weighed(batch)
+        if self.stage.frame_draw == "context":
+            return self._weighed({**batch, **draw_context(batch, self.context, seed)})
+        rows = draw_rows(self.stage, batch["frame_count"], seed)  # (B, W)
+        drawn = {"codes": tf.gather(batch["codes"], rows, batch_dims=1)}
+        return self._weighed({**batch, **drawn, "frame_count": tf.zeros_like(rows[:, 0]) + self.stage.frames})
 
     def _labelled(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The batch with its ratings spread over all classes."""

@@ -16,7 +16,7 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.training.config import InputConfig
 from segsearch.training.input.segments import SegmentExamples
-from segsearch.training.input.shards import Shards, parse
+from segsearch.training.input.shards import Shards, as_written, parse
 from segsearch.training.input.windows import cut_windows
 
 SEGMENTS_A_VISIT = 5  # as many as a rated video usually has
@@ -36,24 +36,29 @@ class UnlabelledSegments:
     ):
         self.features, self.context, self.batch_size, self.seed = features, context, batch_size, seed
         self.shards = Shards(files, config, seed)
+        self._drawn = tf.function(self._visit)  # as in `segments`
 
     def epoch(self, number: int, skip: int = 0) -> tf.data.Dataset:
         """The batches that go with one epoch of labelled ones, from batch `skip` on; they never end."""
         # A visit gives a fixed number of segments, so what was seen is passed over as records, unparsed.
         visits, windows = divmod(skip * self.batch_size, SEGMENTS_A_VISIT)
         records = self.shards.shuffled(number).repeat().enumerate().skip(visits)
+        # Another seed than the labelled examples of the same place have.
+        epoch_seed = tf.constant((self.seed << 16) + number + (1 << 40), tf.int64)
 
         def visit(position, serialised):
-            record = parse(serialised, self.features)
-            segments = -(-record.frame_count // SEGMENT_FRAMES)
-            # Another seed than the labelled examples of the same place have.
-            seed = tf.stack([tf.constant((self.seed << 16) + number + (1 << 40), tf.int64), position])
-            drawn = tf.random.stateless_uniform((SEGMENTS_A_VISIT,), seed, maxval=segments, dtype=tf.int32)
-            cut = cut_windows(record, self.features, tf.cast(drawn, tf.int64) * SEGMENT_FRAMES, self.context)
-            return {"codes": cut.codes, "frame_count": cut.frame_count}
+            return self._drawn(serialised, tf.stack([epoch_seed, position]))
 
         segments = records.map(visit, num_parallel_calls=tf.data.AUTOTUNE).unbatch().skip(windows)
         return segments.batch(self.batch_size, drop_remainder=True)
+
+    def _visit(self, serialised: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Windows of a few segments of one video."""
+        record = parse(serialised, self.features)
+        segments = -(-record.frame_count // SEGMENT_FRAMES)
+        drawn = tf.random.stateless_uniform((SEGMENTS_A_VISIT,), seed, maxval=segments, dtype=tf.int32)
+        cut = cut_windows(record, self.features, tf.cast(drawn, tf.int64) * SEGMENT_FRAMES, self.context)
+        return {"codes": cut.codes, "frame_count": cut.frame_count}
 
 
 class BesideUnlabelled:
@@ -69,4 +74,4 @@ class BesideUnlabelled:
         def beside(labelled, unlabelled):
             return {**labelled, **{f"unlabelled_{name}": value for name, value in unlabelled.items()}}
 
-        return pairs.map(beside).prefetch(tf.data.AUTOTUNE)
+        return as_written(pairs.map(beside).prefetch(tf.data.AUTOTUNE))

@@ -12,7 +12,7 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.config import InputConfig, StageConfig
 from segsearch.training.input.draw import draw_rows
-from segsearch.training.input.shards import OrdinalTable, Record, Shards, parse
+from segsearch.training.input.shards import OrdinalTable, Record, Shards, as_written, parse
 
 EVALUATION_BATCH = 32  # whole videos: 300 frames each, not 15
 
@@ -31,29 +31,34 @@ class VideoExamples:
     ):
         self.stage, self.features, self.seed = stage, features, seed
         self.shards, self.ordinals = Shards(files, config, seed), OrdinalTable(vocabulary)
+        # Every epoch is a pipeline of its own: what it maps is traced here, once, and not again for each.
+        self._drawn, self._whole = map(tf.function, (self._draw, self._whole_of))
 
     def epoch(self, number: int, skip: int = 0) -> tf.data.Dataset:
         """One epoch's training batches from batch `skip` on, frames drawn as the stage's config says."""
         records = self.shards.shuffled(number).enumerate().skip(skip * self.stage.batch_size)
+        epoch_seed = tf.constant((self.seed << 16) + number, tf.int64)
 
         def example(position, serialised):
-            record = _labelled(parse(serialised, self.features))
-            if self.stage.frame_draw == "all":
-                return self._example(record, tf.range(record.frame_count))
-            seed = tf.stack([tf.constant((self.seed << 16) + number, tf.int64), position])
-            return self._example(record, draw_rows(self.stage, record.frame_count, seed))
+            return self._drawn(serialised, tf.stack([epoch_seed, position]))
 
         return self._batches(records.map(example, num_parallel_calls=tf.data.AUTOTUNE), self.stage.batch_size)
 
     def in_order(self) -> tf.data.Dataset:
         """Every video whole, frames in order, file after file."""
-
-        def example(serialised):
-            record = parse(serialised, self.features)
-            return self._example(record, tf.range(record.frame_count))
-
-        examples = self.shards.in_order().map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        examples = self.shards.in_order().map(self._whole, num_parallel_calls=tf.data.AUTOTUNE)
         return self._batches(examples, EVALUATION_BATCH)
+
+    def _draw(self, serialised: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A labelled video with the frames that the stage's config asks for."""
+        record = _labelled(parse(serialised, self.features))
+        if self.stage.frame_draw == "all":
+            return self._example(record, tf.range(record.frame_count))
+        return self._example(record, draw_rows(self.stage, record.frame_count, seed))
+
+    def _whole_of(self, serialised: tf.Tensor) -> dict[str, tf.Tensor]:
+        record = parse(serialised, self.features)
+        return self._example(record, tf.range(record.frame_count))
 
     def _example(self, record, rows):
         ordinals = self.ordinals(record.labels)
@@ -63,7 +68,7 @@ class VideoExamples:
 
     def _batches(self, examples: tf.data.Dataset, size: int) -> tf.data.Dataset:
         shapes = {"codes": (None, self.features.size), "frame_count": (), "labels": (self.ordinals.classes,)}
-        return examples.padded_batch(size, shapes).prefetch(tf.data.AUTOTUNE)
+        return as_written(examples.padded_batch(size, shapes).prefetch(tf.data.AUTOTUNE))
 
 
 def _labelled(record: Record) -> Record:
