@@ -70,7 +70,7 @@ class Shards:
 
 
 def as_written(examples: tf.data.Dataset) -> tf.data.Dataset:
-    """The pipeline, run as it is written: to rewrite it for each epoch takes as long as an epoch of a small data set."""
+    """The pipeline, run as it is written: rewriting it anew takes as long as an epoch of a small data set."""
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     return examples.with_options(options)
