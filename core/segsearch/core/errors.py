@@ -161,6 +161,16 @@ class QueueFull(SegsearchError):
         self.waiting, self.limit, self.retry_after_s = waiting, limit, retry_after_s
 
 
+class TooManyCalls(SegsearchError):
+    """A call beyond what the server takes on at once of its kind."""
+
+    code = "too-many-calls"
+
+    def __init__(self, limit: int, retry_after_s: int = 1):
+        super().__init__(f"{limit} calls like this one are under way; wanted fewer: try again in {retry_after_s} s")
+        self.limit, self.retry_after_s = limit, retry_after_s
+
+
 class DeadlinePassed(SegsearchError):
     """Work that was not done by the time its caller had named; nothing of it is done."""
 

@@ -57,6 +57,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.Forbidden: Row(HTTPStatus.FORBIDDEN),
     errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS),
     errors.QueueFull: Row(HTTPStatus.SERVICE_UNAVAILABLE),
+    errors.TooManyCalls: Row(HTTPStatus.SERVICE_UNAVAILABLE),
     errors.DeadlinePassed: Row(HTTPStatus.GATEWAY_TIMEOUT),
     errors.Draining: Row(HTTPStatus.SERVICE_UNAVAILABLE),
     errors.NotConfigured: Row(HTTPStatus.CONFLICT),
