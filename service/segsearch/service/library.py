@@ -21,6 +21,7 @@ from segsearch.service.index.generation import Generation
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
 from segsearch.service.index.view import View
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, Strip, TagList
@@ -44,27 +45,38 @@ class SegmentLibrary:
         """What the library holds now; raises NoGeneration before the first reindex."""
         return self._current.view()
 
+    def view_at_hand(self) -> View | None:
+        """What `view` would give, where that takes no more than a look, so that an event loop may ask; else None."""
+        return self._current.at_hand()
+
     def refresh(self) -> None:
         """Switches to the published generation before it returns, if that can be served."""
         self._current.refresh()
 
-    def search(self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None) -> Page:
+    def search(
+        self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None,
+        after: Bookmark | None = None, view: View | None = None,
+    ) -> Page:  # fmt: skip
         """The k best segments that show `tag`, of those with a probability from `min_score` up.
 
         tag: a name in any case, label index or knowledge-graph id, or several joined by `and`, `or`, `not` (see
         `index.expression`). k: 1 to SEARCH_LIMIT. per_video: no more than so many of one video.
-        Raises UnknownTag with the nearest names, InvalidInput where the text is no query, or NoGeneration.
+        after: where the page before ended. view: what to answer from, if not from what the library holds now.
+        Raises UnknownTag with the nearest names, InvalidInput where the text is no query, PageTokenExpired, or
+        NoGeneration.
         """
-        view = self.view()
+        view = view or self.view()
         asked = parse(tag, view.vocabulary)
-        found = ranked(view, asked, k, lowest=_lowest_code(min_score), per_video=per_video)
+        found, following = page_of(view, asked, k, after, lowest=_lowest_code(min_score), per_video=per_video)
         video_ids, starts = view.segments(found.places)
         tags = [view.vocabulary[ordinal] for ordinal in tags_of(asked)]
-        return Page(tags, view.manifest, view.sequence, video_ids, starts, found.codes, found.complete)
+        return Page(tags, view.manifest, view.sequence, video_ids, starts, found.codes, found.complete, following)
 
-    def moments(self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None) -> MomentPage:
+    def moments(
+        self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None, view: View | None = None
+    ) -> MomentPage:
         """The same segments as `search` finds, adjacent ones of a video as one moment; so there are at most k."""
-        view = self.view()
+        view = view or self.view()
         asked = parse(tag, view.vocabulary)
         found = ranked(view, asked, k, lowest=_lowest_code(min_score), per_video=per_video)
         merged = moments(view, found)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segsearch.core.bundle import Bundle
 from segsearch.core.vocabulary import Entry
 from segsearch.service.index.manifest import Manifest
+from segsearch.service.index.paging import Bookmark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +26,7 @@ class Page:
     starts: np.ndarray  # (k,), first frame
     codes: np.ndarray  # (k,) uint16 score codes, falling
     complete: bool  # False: fewer than asked for, as the kept lists don't tell what comes next
+    following: Bookmark | None = None  # where the next page begins; None: there is none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +64,7 @@ class ScoredVideo:
     starts: np.ndarray  # (S,) int64, first frame
     classes: np.ndarray  # (S, top) int64 class ordinals, best first; ties by smaller ordinal
     probabilities: np.ndarray  # (S, top) float32
+    bundle: Bundle  # whose model says so
 
 
 @dataclass(frozen=True, slots=True)
