@@ -1,9 +1,6 @@
 """Training data behind a URL, and shards with records that cannot be used."""
 
-import functools
 import json
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -18,6 +15,7 @@ from segsearch.training import cli
 from segsearch.training.checkpoint import Checkpoint
 from segsearch.training.errors import DownloadFailed
 from segsearch.training.folder import DataFolder
+from tests.file_server import serving_files
 from tests.tiny_data import settings
 
 QUICK = {
@@ -51,20 +49,9 @@ def memory(folder):
 
 @pytest.fixture
 def server(folder):
-    """The URL of the same folder behind HTTP, and the paths that were asked for."""
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            asked.append((self.command, self.path))
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_address[1]}", asked
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    """The URL of the same folder behind HTTP, and the requests that came."""
+    with serving_files(folder) as served:
+        yield served
 
 
 def test_a_folder_in_object_storage_opens_like_a_local_one(folder, memory, tmp_path):

@@ -7,6 +7,7 @@ tensorflow/core/lib/io/record_writer.h.
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Literal, Protocol
 
 import google_crc32c
 
@@ -20,20 +21,28 @@ _HEADER = struct.Struct("<QI")
 PAYLOAD_LIMIT_BYTES = 1 << 30
 
 
+class RecordFile(Protocol):
+    """A `Path`, or what opens like one; errors name it by its `str`."""
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """Its content, from the beginning."""
+
+
 def masked_crc32c(data: bytes) -> int:
     """The checksum as TFRecord stores it: rotated and offset, so that a CRC of CRCs stays useful."""
     crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def read_records(path: Path) -> Iterator[bytes | BadRecord]:
+def read_records(path: RecordFile) -> Iterator[bytes | BadRecord]:
     """The payloads of one file, in order; a payload whose checksum fails comes as the error it is.
 
     A reader decides what a `BadRecord` means: raise it, or count it and go on. Framing that is damaged raises
     `BadShard`, as the next record cannot be found.
     """
     with path.open("rb") as file:
-        number, start, size = 0, 0, path.stat().st_size
+        number, start, size = 0, 0, file.seek(0, 2)
+        file.seek(0)
 
         def broken(field: str, found: str, wanted: str) -> BadShard:
             return BadShard(path, number, field, found, wanted, unread_bytes=size - start)

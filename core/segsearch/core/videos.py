@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from segsearch.core.errors import BadRecord, BadShard, ConfigError, InputTooLarge, InvalidInput
 from segsearch.core.example_pb2 import Example, Feature, FeatureLists, Features, SequenceExample
 from segsearch.core.features import FeatureSpec, Stream
-from segsearch.core.records import read_records
+from segsearch.core.records import RecordFile, read_records
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import Vocabulary
 
@@ -97,7 +97,7 @@ class Skips:
 
 
 def read_videos(
-    files: Iterable[Path],
+    files: Iterable[RecordFile],
     spec: FeatureSpec,
     *,
     vocabulary: Vocabulary | None = None,
@@ -200,7 +200,7 @@ def serialise_video_means(video: VideoMeans, spec: FeatureSpec) -> bytes:
     return bytes(Example(features=features).SerializeToString(deterministic=True))
 
 
-def streams_of(path: Path, extractor: str = "youtube8m") -> FeatureSpec:
+def streams_of(path: RecordFile, extractor: str = "youtube8m") -> FeatureSpec:
     """The feature streams that a shard's first record holds: `rgb` first, the rest by name.
 
     Raises BadRecord or BadShard.
@@ -228,7 +228,7 @@ def _is_stream(entry: Any) -> bool:
     return bool(entry.feature) and bool(entry.feature[0].bytes_list.value)
 
 
-def _payloads(path: Path, skips: Skips | None) -> Iterator[tuple[int, bytes]]:
+def _payloads(path: RecordFile, skips: Skips | None) -> Iterator[tuple[int, bytes]]:
     try:
         for number, payload in enumerate(read_records(path)):
             if isinstance(payload, BadRecord):

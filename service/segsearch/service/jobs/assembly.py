@@ -8,7 +8,6 @@ C classes, S segments.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from segsearch.core.segments import segment_count, segment_starts
 from segsearch.core.videos import Skips
 from segsearch.service.index.kernel_selection import Selector
 from segsearch.service.index.writer import GenerationWriter
+from segsearch.service.jobs.library_shards import Shard
 from segsearch.service.jobs.shard_scores import ScoredVideo, ShardScores
 
 
@@ -30,7 +30,7 @@ class Assembly:
     skips: Skips = field(default_factory=Skips)
     _seen: set[str] = field(default_factory=set)
 
-    def add_shard(self, shard: Path, scores: ShardScores) -> None:
+    def add_shard(self, shard: Shard, scores: ShardScores) -> None:
         """The next shard. An id that comes a second time is an error even where bad records are skipped: which of the
         two is meant cannot be known. Raises BadRecord, or DataError for a piece that was damaged since."""
         for video in scores.videos:

@@ -9,9 +9,9 @@ by the new bundle too by the time its generation answers.
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from segsearch.core.errors import ConfigError, DataError, FeatureSpaceMismatch
 from segsearch.core.features import FeatureSpec
@@ -25,7 +25,7 @@ from segsearch.service.index.manifest import BundleName, Manifest, Skipped
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.jobs.assembly import Assembly
 from segsearch.service.jobs.engines import Engine, InProcess
-from segsearch.service.jobs.library_shards import LibraryShards, Reading
+from segsearch.service.jobs.library_shards import LibraryShards, Reading, Shard
 from segsearch.service.jobs.live_videos import LiveVideos, replay
 from segsearch.service.jobs.shard_progress import ShardProgress
 from segsearch.service.jobs.shard_scores import ShardScores
@@ -52,7 +52,7 @@ class Reindexed:
 
 def reindex(
     scorer: TunedScorer,
-    files: list[Path],
+    files: Sequence[Shard],
     index: IndexDirectory,
     *,
     keep: int,
@@ -120,7 +120,7 @@ def _add_shards(shards: LibraryShards, engine: Engine, work: WorkFolder, assembl
     ]
     if found:
         say(f"going on: {len(found)} of {len(pieces)} shards were finished before")
-    total = sum(shards.record_counts[task.number] for task in tasks)
+    total = shards.record_count([task.number for task in tasks])
     with progress("reindex", total, "videos") as advance, closing(engine.run(tasks)) as steps:
         told = ShardProgress(advance, len(pieces), set(found))
         for number, (file, piece) in enumerate(zip(shards.files, pieces, strict=True)):

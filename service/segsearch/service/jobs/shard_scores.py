@@ -157,8 +157,7 @@ def _document_of(error: BadRecord | BadShard) -> Mapping[str, Any]:
 
 
 def _error_of(document: Mapping[str, Any]) -> BadRecord | BadShard:
-    facts = {**document, "path": Path(document["path"])}
-    return BadShard(**facts) if "unread_bytes" in facts else BadRecord(**facts)
+    return BadShard(**document) if "unread_bytes" in document else BadRecord(**document)
 
 
 def _damaged(path: Path, part: str, found: str, wanted: str) -> DataError:

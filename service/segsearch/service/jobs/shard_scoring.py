@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segsearch.core.videos import Skips
-from segsearch.service.jobs.library_shards import Reading
+from segsearch.service.jobs.library_shards import Reading, Shard
 from segsearch.service.jobs.shard_scores import ScoredVideo, writing_shard_scores
 from segsearch.service.scoring.scorer import Scorer
 
@@ -24,7 +24,7 @@ class ShardTask:
     """A shard to score, and where its scores go."""
 
     number: int  # in the library's order
-    shard: Path
+    shard: Shard
     piece: Path
     reading: Reading
 

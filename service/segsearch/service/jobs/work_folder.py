@@ -16,7 +16,7 @@ from typing import Final
 
 from segsearch.core.errors import DataError
 from segsearch.core.progress import say
-from segsearch.service.jobs.library_shards import Reading
+from segsearch.service.jobs.library_shards import Reading, Shard, identity_of
 from segsearch.service.jobs.shard_scores import FORMAT_VERSION, ShardScores
 
 PREFIX: Final = ".work-"
@@ -44,10 +44,9 @@ class WorkFolder:
         for unfinished in self.directory.glob(".*.part"):
             unfinished.unlink(missing_ok=True)
 
-    def piece_of(self, shard: Path) -> Path:
-        """Where a shard's scores go; another path once the shard has another size or time of change."""
-        status = shard.stat()
-        return self.piece([str(shard.resolve()), status.st_size, status.st_mtime_ns])
+    def piece_of(self, shard: Shard) -> Path:
+        """Where a shard's scores go; another path once the shard was changed."""
+        return self.piece(identity_of(shard))
 
     def piece(self, facts: list[object]) -> Path:
         """Where scores go that these facts tell from all others."""
