@@ -2,7 +2,7 @@
 
 Where it stands: `writer` writes these files, `generation` maps them, `index_directory` publishes the directory.
 
-C classes, P postings (class after class, best first), N segments, V videos, B bytes of all video ids.
+C classes, P postings (class after class, best first), N segments, V videos, B bytes of all video ids, H embedding size.
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,11 @@ FILES: Final = (*ARRAYS, VOCABULARY)  # everything the manifest vouches for
 
 SCORES: Final = "scores.npy"  # (N, C) score codes of everything, kept or not; there only where it was asked for
 SCORES_DTYPE: Final = np.dtype("<u2")
+
+EMBEDDINGS: Final = "embeddings.npy"  # (N, H) of length one, zeros where none is known; only where they were asked for
+# Half the bytes of float32, and a cosine moves by less than 0.001.
+EMBEDDINGS_DTYPE: Final = np.dtype("<f2")
+NEIGHBOURS: Final = "neighbours.faiss"  # brings candidates out of many embeddings; few need none
 
 SEGMENT_CAP: Final = 1 << 32  # ordinals are u32
 POSTINGS_CAP: Final = 100_000  # the most one search may ask for

@@ -20,6 +20,8 @@ from segsearch.service.index.array_file import map_array
 from segsearch.service.index.format import (
     ARRAYS,
     CODES,
+    EMBEDDINGS,
+    EMBEDDINGS_DTYPE,
     MANIFEST,
     OFFSETS,
     ORDINALS,
@@ -33,6 +35,7 @@ from segsearch.service.index.format import (
 )  # fmt: skip
 from segsearch.service.index.in_use import Hold
 from segsearch.service.index.manifest import FileSum, Manifest
+from segsearch.service.index.neighbours import Neighbours
 from segsearch.service.index.video_ids import VideoIds
 
 _CHECK_ROWS = 1 << 22  # rows of a mapped array looked at together
@@ -54,6 +57,7 @@ class Generation:
     id_offsets: np.ndarray  # (V + 1,) u64
     held: Hold  # says that the generation is read, see `in_use`
     scores: np.ndarray | None = None  # (N, C) u16, where the generation keeps them
+    neighbours: Neighbours | None = None  # where it keeps embeddings
 
     @classmethod
     def open(cls, directory: Path) -> "Generation":
@@ -75,7 +79,7 @@ class Generation:
         generation = cls(
             directory, manifest, _vocabulary(directory, manifest), arrays[OFFSETS], arrays[ORDINALS], arrays[CODES],
             arrays[SEGMENT_VIDEOS], arrays[SEGMENT_STARTS], arrays[VIDEO_IDS], arrays[VIDEO_ID_OFFSETS],
-            held, scores,
+            held, scores, _neighbours(directory, manifest),
         )  # fmt: skip
         _check_offsets(directory, OFFSETS, generation.offsets, manifest.posting_count)
         for end, wanted in ((0, 0), (-1, manifest.id_bytes)):
@@ -181,6 +185,13 @@ def _map(directory: Path, name: str, dtype: np.dtype, shape: tuple[int, ...]) ->
         return map_array(directory / name, dtype, shape)
     except (OSError, ValueError) as error:
         raise GenerationCorrupt(directory, f"{name}: {error}") from None
+
+
+def _neighbours(directory: Path, manifest: Manifest) -> Neighbours | None:
+    if manifest.neighbours is None:
+        return None
+    shape = (manifest.segment_count, manifest.neighbours.embedding_size)
+    return Neighbours(directory, manifest, _map(directory, EMBEDDINGS, EMBEDDINGS_DTYPE, shape))
 
 
 def _vocabulary(directory: Path, manifest: Manifest) -> Vocabulary:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from segsearch.core.errors import GenerationCorrupt, NoGeneration
-from segsearch.service.index.format import SCORES
+from segsearch.service.index.format import EMBEDDINGS, SCORES
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.manifest import Manifest
 
@@ -24,7 +24,8 @@ def described(index: IndexDirectory) -> list[dict[str, Any]]:
 
 
 def _row(index: IndexDirectory, number: int, is_current: bool) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(("created_at", "bundle", "segments", "classes", "limit", "bytes", "scores"), "")
+    facts = ("created_at", "bundle", "segments", "classes", "limit", "bytes", "scores", "embeddings")
+    row: dict[str, Any] = dict.fromkeys(facts, "")
     row = {"generation": number, "current": is_current, **row, "fault": ""}
     try:
         manifest = Manifest.read(index.root / str(number))
@@ -39,4 +40,5 @@ def _row(index: IndexDirectory, number: int, is_current: bool) -> dict[str, Any]
         "limit": manifest.limit,
         "bytes": sum(file.bytes for file in manifest.files.values()),
         "scores": SCORES in manifest.files,
+        "embeddings": EMBEDDINGS in manifest.files,
     }

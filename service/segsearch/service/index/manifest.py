@@ -8,13 +8,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal, get_args
 
 import xxhash
 
 from segsearch.core.errors import GenerationCorrupt
 from segsearch.core.files import write_atomically
-from segsearch.service.index.format import FILES, FORMAT_VERSION, MANIFEST, SCORES
+from segsearch.service.index.format import EMBEDDINGS, FILES, FORMAT_VERSION, MANIFEST, NEIGHBOURS, SCORES
+
+NeighbourKind = Literal["flat", "ivf-sq8", "ivf-pq"]
 
 _PIECE_BYTES = 4 << 20
 _LIMIT_BYTES = 16 << 20
@@ -30,11 +32,16 @@ class FileSum:
     @classmethod
     def of(cls, path: Path) -> "FileSum":
         """Reads the whole file, in pieces."""
-        sum_, size = xxhash.xxh3_64(), 0
         with path.open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                sum_.update(piece)
-                size += len(piece)
+            return cls.read(file)
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> "FileSum":
+        """The same for a file that is open, from where it stands."""
+        sum_, size = xxhash.xxh3_64(), 0
+        while piece := file.read(_PIECE_BYTES):
+            sum_.update(piece)
+            size += len(piece)
         return cls(size, sum_.hexdigest())
 
 
@@ -62,6 +69,31 @@ class Blend:
 
     way: str
     parts: tuple[BlendPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """How an index of cells is asked for candidates."""
+
+    cells: int
+    probes: int  # cells that are looked into, at least
+    candidates: int  # compared by their embeddings, for each one that is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourIndex:
+    """How neighbours are found among a generation's embeddings, and how many of them."""
+
+    kind: NeighbourKind
+    embedding_size: int
+    recall: float = 1.0  # share of the 100 nearest that is found, measured against comparing all
+    queries: int = 0  # segments that it was measured by; none where all are compared
+    parameters: Probing | None = None  # None where all are compared
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it adds to a generation."""
+        return (EMBEDDINGS,) if self.parameters is None else (EMBEDDINGS, NEIGHBOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +128,14 @@ class Manifest:
     files: Mapping[str, FileSum] = field(default_factory=dict)
     blend: Blend | None = None
     live_sequence: int = 0  # uploads and deletions up to this one are in here
+    neighbours: NeighbourIndex | None = None  # None: no embeddings are kept
 
     def write(self, directory: Path) -> None:
         """Writes `manifest.json`, sealed with a checksum of its own content."""
         document: dict[str, Any] = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        if self.blend is None:
-            del document["blend"]
-        if not self.live_sequence:
-            del document["live_sequence"]
+        for name in ("blend", "live_sequence", "neighbours"):  # what a generation does not have goes without saying
+            if not document[name]:
+                del document[name]
         document["checksum"] = _checksum(document)
         write_atomically(directory / MANIFEST, json.dumps(document, indent=1) + "\n")
 
@@ -150,8 +182,10 @@ def _manifest_of(document: dict[str, Any]) -> Manifest:
     }  # fmt: skip
     if min(numbers.values()) < 1:
         raise ValueError(f"counts {numbers}, wanted 1 or more each")
-    if set(document["files"]) - {SCORES} != set(FILES):
-        raise ValueError(f"files {sorted(document['files'])}, wanted {sorted(FILES)}")
+    neighbours = _neighbours_of(document["neighbours"]) if "neighbours" in document else None
+    wanted = (*FILES, *(neighbours.files if neighbours else ()))
+    if set(document["files"]) - {SCORES} != set(wanted):
+        raise ValueError(f"files {sorted(document['files'])}, wanted {sorted(wanted)}")
     return Manifest(
         **numbers,
         created_at=str(document["created_at"]),
@@ -162,11 +196,22 @@ def _manifest_of(document: dict[str, Any]) -> Manifest:
         blend=_blend_of(document["blend"]) if "blend" in document else None,
         live_sequence=int(document.get("live_sequence", 0)),
         files={name: FileSum(**sum_) for name, sum_ in document["files"].items()},
+        neighbours=neighbours,
     )
 
 
 def _blend_of(document: Mapping[str, Any]) -> Blend:
     return Blend(document["way"], tuple(BlendPart(**part) for part in document["parts"]))
+
+
+def _neighbours_of(document: Mapping[str, Any]) -> NeighbourIndex:
+    told = document["parameters"]
+    found = NeighbourIndex(**{**document, "parameters": Probing(**told) if told is not None else None})
+    numbers = (found.embedding_size, *(told.values() if told else ()))
+    sound = all(isinstance(number, int) and number >= 1 for number in numbers)
+    if not sound or found.kind not in get_args(NeighbourKind) or (found.kind == "flat") != (told is None):
+        raise ValueError(f"neighbours {document}, wanted one of {get_args(NeighbourKind)} with counts of 1 or more")
+    return found
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

@@ -6,18 +6,24 @@ told by file and place. Costs a pass over the postings, class by class.
 C classes, N segments, k postings of a class.
 """
 
+from typing import Final
+
 import numpy as np
 
 from segsearch.core.errors import GenerationCorrupt
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import ClassOrdinal
-from segsearch.service.index.format import CODES, ORDINALS, SCORES, SEGMENT_STARTS, SEGMENT_VIDEOS
+from segsearch.service.index.format import CODES, EMBEDDINGS, ORDINALS, SCORES, SEGMENT_STARTS, SEGMENT_VIDEOS
 from segsearch.service.index.generation import Generation
+
+_ROWS: Final = 1 << 14  # embeddings looked at together
+_LENGTH_SLACK: Final = 0.01  # of half floats' rounding
 
 
 def verify_order(generation: Generation) -> None:
     """Raises GenerationCorrupt at the first posting or segment that is out of order; the files' sums are not read."""
     _check_segments(generation)
+    _check_embeddings(generation)
     for row in range(generation.manifest.class_count):
         _check_list(generation, ClassOrdinal(row))
 
@@ -37,6 +43,20 @@ def _check_segments(generation: Generation) -> None:
         at = int(wrong[0])
         found = f"start {generation.segment_starts[at]}, wanted {wanted[at]}"
         _refuse(generation, SEGMENT_STARTS, f"row {at}", found)
+
+
+def _check_embeddings(generation: Generation) -> None:
+    """Each has length one, but for those that are zeros as nothing is known."""
+    if generation.neighbours is None:
+        return
+    embeddings = generation.neighbours.embeddings
+    for start in range(0, len(embeddings), _ROWS):
+        block = embeddings[start : start + _ROWS].astype(np.float32)
+        lengths = np.sqrt(np.square(block).sum(axis=1))
+        wrong = np.flatnonzero((lengths > 0) & ~(np.abs(lengths - 1) <= _LENGTH_SLACK) | np.isnan(lengths))
+        if len(wrong):
+            at = int(wrong[0])
+            _refuse(generation, EMBEDDINGS, f"row {start + at}", f"length {lengths[at]:g}, wanted 1 or 0")
 
 
 def _check_list(generation: Generation, row: ClassOrdinal) -> None:

@@ -21,6 +21,7 @@ from segsearch.service.index.generation import Generation
 from segsearch.service.index.live.delta import Delta, LiveDelta
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import Manifest
+from segsearch.service.index.neighbours import Nearest
 
 _SPARE = 64  # postings read beyond k where some may be hidden
 
@@ -95,6 +96,11 @@ class View:
             places, codes = places[:reaching], codes[:reaching]
         return Ranked(places, codes, len(codes) == k or floor <= lowest)
 
+    def holds_best(self, ordinal: ClassOrdinal, k: int) -> bool:
+        """Whether the k best of a class stand in its list, so that no scores beside it need be read."""
+        listed = self.generation.posting_count(ordinal)
+        return self.generation.scores is None or listed == self.base_count or (listed >= k and not self._hides)
+
     def count(self, ordinal: ClassOrdinal, lowest: int = 0) -> int:
         """How many segments with codes from `lowest` up a class's list holds."""
         ordinals, codes = self.generation.postings(ordinal, self.base_count)
@@ -159,6 +165,14 @@ class View:
                 self.base_count + columns[[self.delta.ids[video] == video_id for video in self.delta.videos[columns]]]
             )
         return self.generation.segments_of(video_id)
+
+    def nearest(self, query: np.ndarray, k: int, but: int = -1) -> Nearest:
+        """The k segments nearest to a unit vector (H,), of the generation's that can be found, without `but`.
+
+        It must keep embeddings. Raises GenerationCorrupt or MissingExtra.
+        """
+        assert self.generation.neighbours is not None
+        return self.generation.neighbours.nearest(query, k, lambda ordinals: self._shown(ordinals) & (ordinals != but))
 
     def strip(self, places: np.ndarray, ordinals: Sequence[ClassOrdinal]) -> tuple[np.ndarray, np.ndarray]:
         """Codes (R, S) uint16 of one video's segments, given as (S,) places, for R classes; and (R, S) bool where they

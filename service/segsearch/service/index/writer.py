@@ -13,10 +13,12 @@ import numpy as np
 
 from segsearch.core.errors import ConfigError
 from segsearch.core.vocabulary import Vocabulary
-from segsearch.service.index.array_file import ArrayWriter
+from segsearch.service.index.array_file import ArrayWriter, map_array
 from segsearch.service.index.format import (
     ARRAYS,
     CODES,
+    EMBEDDINGS,
+    EMBEDDINGS_DTYPE,
     FILES,
     OFFSETS,
     ORDINALS,
@@ -29,7 +31,8 @@ from segsearch.service.index.format import (
     VIDEO_IDS,
     VOCABULARY,
 )  # fmt: skip
-from segsearch.service.index.manifest import Blend, BundleName, FileSum, Manifest, Skipped
+from segsearch.service.index.manifest import Blend, BundleName, FileSum, Manifest, NeighbourIndex, Skipped
+from segsearch.service.index.neighbour_building import build
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,12 @@ class Origin:
 class GenerationWriter:
     """First every video, in ordinal order; then every class's postings; then `seal`. Memory does not grow with N."""
 
-    def __init__(self, directory: Path, origin: Origin, limit: int, *, scores: bool = False):
-        """scores: every segment's score codes are kept too, as `add_scores` brings them."""
+    def __init__(
+        self, directory: Path, origin: Origin, limit: int, *, scores: bool = False, embedding_size: int | None = None
+    ):
+        """scores: every segment's score codes are kept too, as `add_scores` brings them. embedding_size: of embeddings
+        that are kept too, as `add_embeddings` brings them; None keeps none.
+        """
         self.directory, self.origin, self.limit = directory, origin, limit
         self.video_count = 0
         with ExitStack() as stack:
@@ -57,7 +64,11 @@ class GenerationWriter:
             if scores:
                 row = (len(origin.vocabulary),)
                 self._files[SCORES] = stack.enter_context(ArrayWriter(directory / SCORES, SCORES_DTYPE, row))
+            if embedding_size is not None:
+                file = ArrayWriter(directory / EMBEDDINGS, EMBEDDINGS_DTYPE, (embedding_size,))
+                self._files[EMBEDDINGS] = stack.enter_context(file)
             self._open = stack.pop_all()
+        self._embedding_size = embedding_size
         for name in (OFFSETS, VIDEO_ID_OFFSETS):
             self._files[name].append(np.zeros(1, np.uint64))
 
@@ -91,6 +102,14 @@ class GenerationWriter:
         """codes: (S, C) uint16, of the next S segments in ordinal order."""
         self._files[SCORES].append(codes)
 
+    @property
+    def keeps_embeddings(self) -> bool:
+        return EMBEDDINGS in self._files
+
+    def add_embeddings(self, embeddings: np.ndarray) -> None:
+        """embeddings: (S, H) as `vectors.packed` makes them, of the next S segments in ordinal order."""
+        self._files[EMBEDDINGS].append(embeddings)
+
     def add_postings(self, ordinals: np.ndarray, codes: np.ndarray) -> None:
         """The next class's list, best first: ordinals (k,) uint32, codes (k,) uint16."""
         self._files[ORDINALS].append(ordinals)
@@ -98,9 +117,12 @@ class GenerationWriter:
         self._files[OFFSETS].append(np.array([self._files[ORDINALS].length], np.uint64))
 
     def seal(self, number: int, skipped: Skipped) -> Manifest:
-        """Closes the files and writes the manifest that vouches for them; nothing can be added any more."""
+        """Closes the files, makes what finds neighbours, and writes the manifest that vouches for all of them; nothing
+        can be added any more."""
         lengths = {name: file.length for name, file in self._files.items()}
         self._open.close()
+        neighbours = self._neighbours(lengths[SEGMENT_VIDEOS])
+        more = (*([SCORES] if self.keeps_scores else ()), *(neighbours.files if neighbours else ()))
         vocabulary = self.origin.vocabulary
         (self.directory / VOCABULARY).write_text(vocabulary.to_csv(), encoding="utf-8")
         manifest = Manifest(
@@ -118,9 +140,14 @@ class GenerationWriter:
             skipped=skipped,
             blend=self.origin.blend,
             live_sequence=self.origin.live_sequence,
-            files={
-                name: FileSum.of(self.directory / name) for name in (*FILES, *([SCORES] if self.keeps_scores else []))
-            },
+            files={name: FileSum.of(self.directory / name) for name in (*FILES, *more)},
+            neighbours=neighbours,
         )
         manifest.write(self.directory)
         return manifest
+
+    def _neighbours(self, segment_count: int) -> NeighbourIndex | None:
+        if self._embedding_size is None:
+            return None
+        shape = (segment_count, self._embedding_size)
+        return build(self.directory, map_array(self.directory / EMBEDDINGS, EMBEDDINGS_DTYPE, shape))
