@@ -7,10 +7,13 @@ T frames, F codes a frame, S segments, C classes, k hits.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from segsearch.core.bundle import Bundle
 from segsearch.core.errors import FeatureSpaceMismatch, NotIndexing, UnknownVideo, VocabularyMismatch
 from segsearch.core.score_codes import PROBABILITIES, encode_probabilities
 from segsearch.core.vocabulary import ClassOrdinal
@@ -25,9 +28,21 @@ from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
 from segsearch.service.index.view import View
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, Strip, TagList
-from segsearch.service.scoring.scorer import Scorer
+from segsearch.service.scoring.scorer import NOBODY, Caller, Scorer, Scores, awaited
+from segsearch.service.scoring.scorer_in_use import ScorerInUse
 
 SEARCH_LIMIT: Final = POSTINGS_CAP
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """A video that is being scored."""
+
+    frames: np.ndarray  # (T, F) uint8
+    caller: Caller
+    add_as: str | None  # the id by which it is to be added
+    bundle: Bundle  # whose model scores it
+    scores: Future[Scores]  # whoever cancels them wants nothing any more
 
 
 class SegmentLibrary:
@@ -38,8 +53,18 @@ class SegmentLibrary:
 
         Raises GenerationCorrupt, VocabularyMismatch or FeatureSpaceMismatch where an index cannot be served.
         """
-        self.scorer, self.index, self.store = scorer, index, store
+        self._in_use = ScorerInUse(scorer)
+        self.index, self.store = index, store
         self._current = CurrentView(index, store, self._check)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The one in use now."""
+        return self._in_use.scorer
+
+    def close(self) -> None:
+        """Closes the scorer in use, once the videos that were begun are scored."""
+        self._in_use.close()
 
     def view(self) -> View:
         """What the library holds now; raises NoGeneration before the first reindex."""
@@ -86,21 +111,39 @@ class SegmentLibrary:
             video_ids, merged.starts, merged.ends, peaks, merged.codes, found.complete,
         )  # fmt: skip
 
-    def score(self, frames: np.ndarray, top: int) -> ScoredVideo:
-        """The `top` best classes of every segment of a video: frames (T, F) uint8, T at least 1."""
-        scores = self.scorer.score(frames)
-        return _with_best(scores.starts, scores.probabilities, top)
+    def check_room(self, caller: Caller) -> None:
+        """Raises QueueFull where a video of this caller's would find no room now."""
+        self._in_use.check_room(caller)
 
-    def add(self, video_id: str, frames: np.ndarray, top: int) -> tuple[ScoredVideo, Stored]:
+    def begin(self, frames: np.ndarray, caller: Caller = NOBODY, *, add_as: str | None = None) -> Begun:
+        """Hands a video in to be scored: frames (T, F) uint8, T at least 1; `finish` answers.
+
+        add_as: the id by which it is to be added. Raises QueueFull, or NotIndexing where it cannot be added.
+        """
+        if add_as is not None:
+            self._store()
+        return Begun(frames, caller, add_as, *self._in_use.begin(frames, caller))
+
+    def finish(self, begun: Begun, top: int) -> tuple[ScoredVideo, Stored | None]:
+        """The `top` best classes of every segment, once it is scored; where it was to be added it is, see `add`."""
+        scores, stored = awaited(begun.scores, begun.caller), None
+        if begun.add_as is not None:
+            codes = {begun.bundle.digest: encode_probabilities(scores.probabilities)}
+            stored = self._store().put(begun.add_as, begun.frames, codes)
+        return _with_best(begun.bundle, scores, top), stored
+
+    def score(self, frames: np.ndarray, top: int, caller: Caller = NOBODY) -> ScoredVideo:
+        """The `top` best classes of every segment of a video: frames (T, F) uint8, T at least 1. Raises QueueFull."""
+        return self.finish(self.begin(frames, caller), top)[0]
+
+    def add(self, video_id: str, frames: np.ndarray, top: int, caller: Caller = NOBODY) -> tuple[ScoredVideo, Stored]:
         """Scores a video and adds it, in place of what had its id: durable, and in every later answer, when it returns.
 
-        Raises NotIndexing without a store, or StorageFull.
+        Raises NotIndexing without a store, StorageFull, or QueueFull.
         """
-        store = self._store()
-        scores = self.scorer.score(frames)
-        codes = encode_probabilities(scores.probabilities)
-        stored = store.put(video_id, frames, {self.scorer.bundle.digest: codes})
-        return _with_best(scores.starts, scores.probabilities, top), stored
+        scored, stored = self.finish(self.begin(frames, caller, add_as=video_id), top)
+        assert stored is not None
+        return scored, stored
 
     def delete(self, video_id: str) -> Stored:
         """Takes a video out of every later answer, for good. Raises UnknownVideo, NotIndexing or StorageFull."""
@@ -155,9 +198,9 @@ def best_classes(probabilities: np.ndarray, top: int) -> np.ndarray:
     return classes
 
 
-def _with_best(starts: np.ndarray, probabilities: np.ndarray, top: int) -> ScoredVideo:
-    classes = best_classes(probabilities, top)
-    return ScoredVideo(starts, classes, np.take_along_axis(probabilities, classes, axis=1))
+def _with_best(bundle: Bundle, scores: Scores, top: int) -> ScoredVideo:
+    classes = best_classes(scores.probabilities, top)
+    return ScoredVideo(scores.starts, classes, np.take_along_axis(scores.probabilities, classes, axis=1), bundle)
 
 
 def _lowest_code(min_score: float) -> int:

@@ -18,7 +18,14 @@ from segsearch.service.cli import (
     ProviderOption,
     ThreadsOption,
 )
-from segsearch.service.settings import BODY_LIMIT_BYTES, BODY_TIMEOUT_S, FRAME_LIMIT, Settings
+from segsearch.service.settings import (
+    BATCH_WAIT_MS,
+    BODY_LIMIT_BYTES,
+    BODY_TIMEOUT_S,
+    FRAME_LIMIT,
+    QUEUE_FRAMES,
+    Settings,
+)
 
 
 def serve(
@@ -34,9 +41,28 @@ def serve(
         int, typer.Option(envvar="SEGSEARCH_BODY_TIMEOUT_S", help="How long a request body may take to arrive.")
     ] = BODY_TIMEOUT_S,
     frame_limit: FrameLimitOption = FRAME_LIMIT,
+    queue_frames: Annotated[
+        int,
+        typer.Option(
+            envvar="SEGSEARCH_QUEUE_FRAMES", help="Frames that may wait to be scored; beyond that requests are refused."
+        ),
+    ] = QUEUE_FRAMES,
+    batch_wait_ms: Annotated[
+        int,
+        typer.Option(
+            envvar="SEGSEARCH_BATCH_WAIT_MS", help="How long a video waits for others to go through the model with it."
+        ),
+    ] = BATCH_WAIT_MS,
     shutdown_s: Annotated[
         int, typer.Option(envvar="SEGSEARCH_SHUTDOWN_S", help="How long requests may take after SIGTERM.")
     ] = 30,
+    drain_s: Annotated[
+        int,
+        typer.Option(
+            envvar="SEGSEARCH_DRAIN_S",
+            help="How long requests are still taken after SIGTERM, while /readyz sends new ones elsewhere.",
+        ),
+    ] = 0,
     keys: Annotated[
         Path | None,
         typer.Option(
@@ -69,9 +95,23 @@ def serve(
             envvar="SEGSEARCH_TLS_CLIENT_CA", help="Authority (PEM) whose clients alone are let in: mutual TLS."
         ),
     ] = None,
+    answer_cache_bytes: Annotated[
+        int,
+        typer.Option(
+            envvar="SEGSEARCH_ANSWER_CACHE_BYTES", help="Room for search answers, kept until the library changes; 0: none."
+        ),
+    ] = ANSWER_CACHE_BYTES,
     log_requests: Annotated[
         bool, typer.Option("--log-requests", envvar="SEGSEARCH_LOG_REQUESTS", help="Log a line for each request.")
     ] = False,
+    bundles: Annotated[
+        Path | None,
+        typer.Option(envvar="SEGSEARCH_BUNDLES", help="Folder whose bundles may be loaded while the server runs."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="SEGSEARCH_DATA", help="Folder whose shards may be reindexed over the API."),
+    ] = None,
     live: Annotated[
         bool,
         typer.Option(
@@ -93,6 +133,8 @@ def serve(
         host=host, port=port, body_limit_bytes=body_limit_bytes, body_timeout_s=body_timeout_s, frame_limit=frame_limit,
         shutdown_s=shutdown_s, keys=keys, allow_open=allow_open, rate_per_s=rate_per_s, rate_burst=rate_burst,
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
+        answer_cache_bytes=answer_cache_bytes,
+        queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
     )  # fmt: skip
     from contextlib import ExitStack
 
@@ -105,7 +147,10 @@ def serve(
     from segsearch.service.index.live.store import LiveStore
     from segsearch.service.library import SegmentLibrary
     from segsearch.service.rest.app import build
+    from segsearch.service.scoring.batching_scorer import BatchingScorer
     from segsearch.service.scoring.onnx_scorer import OnnxScorer
+    from segsearch.service.scoring.queue_metrics import QueueMetrics
+    from segsearch.service.scoring.tuning import Tuning
     from segsearch.service.server import serve_until_stopped, tls_context
 
     tls_context(settings)
@@ -114,16 +159,23 @@ def serve(
         raise NoGeneration(index)  # an empty index may fill later; a wrong path never will
     if settings.is_open:
         say(f"listening on {host} without keys: whoever reaches this address can search, score and switch generations")
+    counted = QueueMetrics()
+
+    def open_scorer(bundle: Bundle, tuning: Tuning | None = None) -> BatchingScorer:
+        plain = OnnxScorer(
+            bundle, batch=batch, threads=threads, provider=provider.value, precision=precision.value, cache=cache,
+            tuning=tuning,
+        )  # fmt: skip
+        return BatchingScorer(plain, queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, metrics=counted)
+
     with ExitStack() as stack:
         opened = Bundle.open(bundle)
-        scorer = stack.enter_context(
-            OnnxScorer(
-                opened, batch=batch, threads=threads, provider=provider.value, precision=precision.value, cache=cache
-            )
-        )
+        scorer = stack.enter_context(open_scorer(opened))
         space = opened.manifest.features.space
         store = stack.enter_context(LiveStore.open(index / LIVE, space)) if live else None
-        app = build(SegmentLibrary(scorer, IndexDirectory(index), store), settings)
+        library = SegmentLibrary(scorer, IndexDirectory(index), store)
+        stack.callback(library.close)
+        app = build(library, settings)
         if check:
             emit(event="checked", index=str(index), bundle=str(bundle), keys=settings.keys is not None,
                  tls=settings.tls_certificate is not None, live=live)  # fmt: skip

@@ -11,6 +11,10 @@ FRAME_LIMIT: Final = 36_000  # the longest video that is scored unless told: ten
 FRAME_LIMIT_CAP: Final = 10_000_000
 BODY_LIMIT_BYTES: Final = 64 << 20  # holds such a video, in base64 too
 BODY_TIMEOUT_S: Final = 60
+ANSWER_CACHE_BYTES: Final = 64 << 20
+QUEUE_FRAMES: Final = 40_000  # 46 MB of them as YouTube-8M has frames
+QUEUE_FRAMES_CAP: Final = 100_000_000
+BATCH_WAIT_MS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +26,10 @@ class Settings:
     body_limit_bytes: int = BODY_LIMIT_BYTES  # of one request
     body_timeout_s: int = BODY_TIMEOUT_S  # from a request's head to the end of its body
     frame_limit: int = FRAME_LIMIT  # of one video to score
+    queue_frames: int = QUEUE_FRAMES  # that may wait to be scored
+    batch_wait_ms: int = BATCH_WAIT_MS  # how long a video waits for others to go through the model with it
     shutdown_s: int = 30  # how long requests under way may take after SIGTERM
+    drain_s: int = 0  # how long new ones are taken after SIGTERM, while /readyz sends them elsewhere
     keys: Path | None = None  # file of API keys; without one everybody may do everything
     allow_open: bool = False  # serve other machines without keys
     rate_per_s: float = 0.0  # requests of one key; 0 sets no limit
@@ -31,6 +38,9 @@ class Settings:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None  # whose clients alone are let in
     log_requests: bool = False  # a line for each request
+    answer_cache_bytes: int = ANSWER_CACHE_BYTES  # of searches that were answered, for whoever asks the same; 0: none
+    bundles: Path | None = None  # folder whose bundles may be loaded while the server runs
+    data: Path | None = None  # folder whose shards may be reindexed over the API
 
     def __post_init__(self) -> None:
         wishes = {
@@ -38,8 +48,12 @@ class Settings:
             "body_limit_bytes": (self.body_limit_bytes, 1, 1 << 32),
             "body_timeout_s": (self.body_timeout_s, 1, 86_400),
             "frame_limit": (self.frame_limit, 1, FRAME_LIMIT_CAP),
+            "queue_frames": (self.queue_frames, 1, QUEUE_FRAMES_CAP),
+            "batch_wait_ms": (self.batch_wait_ms, 0, 10_000),
             "shutdown_s": (self.shutdown_s, 0, 3_600),
+            "drain_s": (self.drain_s, 0, 3_600),
             "rate_burst": (self.rate_burst, 1, 1_000_000),
+            "answer_cache_bytes": (self.answer_cache_bytes, 0, 1 << 40),
         }
         for field, (value, lowest, highest) in wishes.items():
             ConfigError.check_range(field, value, lowest, highest)

@@ -1,9 +1,7 @@
-"""What the routes answer, as OpenAPI describes it, and the fast way to write the one that can be long.
+"""What the routes answer, as OpenAPI describes it, and the fast way to write a long video's scores.
 
-A search may return 100,000 segments: a model object for each would take a second. `search_json` writes the bytes from
-the page's arrays; a test holds them equal to what `SearchAnswer` would say.
-
-k hits of a page.
+Where it stands: what can be long is not made of these models, an object for each hit: `search_text` writes searches,
+`score_json` uploads; tests hold them equal to what the models would say.
 """
 
 import json
@@ -13,11 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from segsearch.core.bundle import Bundle
 from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.segments import SEGMENT_FRAMES, segment_id
 from segsearch.core.vocabulary import Entry, Vocabulary
 from segsearch.service.index.live.operations import Stored
-from segsearch.service.index.manifest import Manifest
+from segsearch.service.index.manifest import BundleName, Manifest
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, TagList
 
 
@@ -38,6 +37,10 @@ class BundleAnswer(_Answer):
     version: int
     digest: Annotated[str, Field(description="SHA-256 of the bundle's manifest.")]
 
+    @classmethod
+    def of(cls, bundle: Bundle) -> "BundleAnswer":
+        return cls(name=bundle.manifest.name, version=bundle.manifest.version, digest=bundle.digest)
+
 
 class GenerationAnswer(_Answer):
     """An index generation: every answer comes from exactly one."""
@@ -51,11 +54,19 @@ class GenerationAnswer(_Answer):
 
     @classmethod
     def of(cls, manifest: Manifest) -> "GenerationAnswer":
-        name = manifest.bundle
+        return cls.made_of(
+            manifest.number, manifest.created_at, manifest.segment_count, manifest.video_count, manifest.limit,
+            manifest.bundle,
+        )  # fmt: skip
+
+    @classmethod
+    def made_of(
+        cls, number: int, created_at: str, segments: int, videos: int, kept_per_tag: int, bundle: BundleName
+    ) -> "GenerationAnswer":
+        """Of what a manifest says; these can be told apart where a manifest cannot."""
         return cls(
-            number=manifest.number, created_at=manifest.created_at, segments=manifest.segment_count,
-            videos=manifest.video_count, kept_per_tag=manifest.limit,
-            bundle=BundleAnswer(name=name.name, version=name.version, digest=name.digest),
+            number=number, created_at=created_at, segments=segments, videos=videos, kept_per_tag=kept_per_tag,
+            bundle=BundleAnswer(name=bundle.name, version=bundle.version, digest=bundle.digest),
         )  # fmt: skip
 
 
@@ -95,10 +106,13 @@ class SearchAnswer(_Answer):
     generation: GenerationAnswer
     sequence: Sequence
     complete: Complete
+    next_page_token: Annotated[
+        str | None, Field(description="Asks, as `page_token` of the same query, for what comes next; null: nothing does.")
+    ] = None
     segments: list[Hit]
 
     @classmethod
-    def of(cls, page: Page) -> "SearchAnswer":
+    def of(cls, page: Page, next_page_token: str | None = None) -> "SearchAnswer":
         """The plain way; `search_json` gives the same."""
         hits = [
             Hit(segment=segment_id(video, start), video=video, start_s=start, end_s=start + SEGMENT_FRAMES, score=score)
@@ -106,7 +120,7 @@ class SearchAnswer(_Answer):
                 page.video_ids, page.starts.tolist(), map(float, _score_texts(page)), strict=True
             )
         ]
-        return cls(segments=hits, **_head(page))
+        return cls(segments=hits, next_page_token=next_page_token, **_head(page))
 
 
 class Moment(_Answer):
@@ -232,21 +246,6 @@ def tags_answer(found: TagList) -> TagsAnswer:
     return TagsAnswer(generation=found.generation.number, tags=tags)
 
 
-def search_json(page: Page) -> bytes:
-    """The bytes of `SearchAnswer.of(page)`, built without an object a hit."""
-    head = json.dumps({
-        "tags": [TagAnswer.of(tag).model_dump() for tag in page.tags],
-        "generation": GenerationAnswer.of(page.generation).model_dump(),
-        "sequence": page.sequence, "complete": page.complete,
-    })  # fmt: skip
-    hits = ",".join([
-        f'{{"segment":"{video}:{start}","video":"{video}","start_s":{start},"end_s":{start + SEGMENT_FRAMES},'
-        f'"score":{score}}}'
-        for video, start, score in zip(_escaped(page.video_ids), page.starts.tolist(), _score_texts(page), strict=True)
-    ])  # fmt: skip
-    return f'{head[:-1]}, "segments": [{hits}]}}'.encode()
-
-
 @dataclass(frozen=True, slots=True)
 class Upload:
     """What the answer to a video says beside its scores."""
@@ -284,12 +283,6 @@ def tag_texts(vocabulary: Vocabulary) -> TagTexts:
     return tuple(
         json.dumps({"tag": entry.name, "label_index": entry.label_index})[1:-1] for entry in vocabulary.entries
     )
-
-
-def _escaped(video_ids: list[str]) -> list[str]:
-    """Ids as they stand inside a JSON string; each distinct one is looked at once."""
-    escaped = {video: json.dumps(video)[1:-1] for video in set(video_ids)}
-    return [escaped[video] for video in video_ids]
 
 
 def _head(page: Page | MomentPage) -> dict[str, Any]:

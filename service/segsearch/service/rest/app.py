@@ -1,22 +1,27 @@
 """Puts the web application together: the one place where library, settings and routes meet."""
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest import generations, routes, videos
+from segsearch.service.page_tokens import PageTokens
+from segsearch.service.rest import generations, routes, search, videos
 from segsearch.service.rest.access import SCHEMES, check_routes, needs_of
-from segsearch.service.rest.answers import BundleAnswer, Problem, score_texts, tag_texts
+from segsearch.service.rest.answers import Problem, tag_texts
 from segsearch.service.rest.edge import Edge, failures
 from segsearch.service.rest.exchange import Exchanges
+from segsearch.service.rest.fast_search import FastSearch
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import add_handlers
 from segsearch.service.rest.request_body import BodyLimits
+from segsearch.service.rest.search_answers import SearchAnswers
+from segsearch.service.rest.search_text import warm_up
 from segsearch.service.rest.uploads.reader import UploadReader
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.security.guard import Guard
@@ -25,6 +30,7 @@ from segsearch.service.security.rate_limit import RateLimit
 from segsearch.service.settings import Settings
 
 DESCRIPTION = "Finds the moment: ranks the 5-second segments of a video library by tag."
+SCORE_THREADS: Final = 4  # parsing and writing hold the interpreter most of the time: more would only stand in its way
 
 
 def build(library: SegmentLibrary, settings: Settings) -> ASGIApp:
@@ -34,6 +40,10 @@ def build(library: SegmentLibrary, settings: Settings) -> ASGIApp:
     """
     metrics = Metrics(library)
     app = build_api(library, settings, metrics)
+    app.add_middleware(
+        FastSearch, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
+        searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
+    )  # fmt: skip
     return Exchanges(app, metrics, log_requests=settings.log_requests)
 
 
@@ -45,18 +55,18 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> 
         openapi_url=None, docs_url=None, redoc_url=None,
     )  # fmt: skip
     bundle = library.scorer.bundle
-    manifest = bundle.manifest
     app.state.edge = Edge(
         library=library,
-        reader=UploadReader(Rules(manifest.features, settings.frame_limit)),
-        bundle=BundleAnswer(name=manifest.name, version=manifest.version, digest=bundle.digest),
+        reader=UploadReader(Rules(bundle.manifest.features, settings.frame_limit)),
         tag_texts=tag_texts(bundle.vocabulary),
         body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s),
         metrics=metrics,
+        score_threads=CapacityLimiter(SCORE_THREADS),
     )
     app.state.guard = _guard(settings)
-    score_texts()  # now, so that the first search need not
-    for router in (routes.router, generations.router, videos.router):
+    app.state.searches = SearchAnswers(library, PageTokens(library.index.root))
+    warm_up()  # now, so that the first search need not
+    for router in (routes.router, search.router, generations.router, videos.router):
         # Not include_router, which wraps them: what each asks of a key would then be out of sight.
         app.router.routes.extend(router.routes)
     check_routes(app)

@@ -1,29 +1,39 @@
 """What the routes share: what they answer from, and how they take queries and announce failures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest.answers import BundleAnswer, TagTexts
+from segsearch.service.rest.answers import TagTexts
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import MEDIA_TYPE
 from segsearch.service.rest.request_body import BodyLimits
 from segsearch.service.rest.uploads.reader import UploadReader
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The library, and what is fixed for as long as its bundle serves."""
+    """The library, and what is fixed for as long as the server runs: every bundle it takes has the same classes."""
 
     library: SegmentLibrary
     reader: UploadReader
-    bundle: BundleAnswer
     tag_texts: TagTexts
     body_limits: BodyLimits
     metrics: Metrics
+    score_threads: CapacityLimiter  # how many do the work around scoring at a time
+
+    async def in_thread(self, work: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
+        """Does a part of a `POST /score` on one of its threads."""
+        return await to_thread.run_sync(partial(work, *given, **named), limiter=self.score_threads)
 
 
 def edge_of(request: Request) -> Edge:

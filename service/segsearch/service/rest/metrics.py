@@ -1,6 +1,7 @@
 """What the edge counts, in Prometheus' text format and base units. Each application has a registry of its own.
 
-Where it stands: `exchange` reports every answer, `routes` what was scored; the index is asked when somebody scrapes.
+Where it stands: `exchange` reports every answer, `routes` what was scored, the scorer counts its own queue; the index
+is asked when somebody scrapes.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from segsearch.core.errors import NoGeneration
 from segsearch.service.library import SegmentLibrary
+from segsearch.service.scoring.batching_scorer import BatchingScorer
 
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 UNROUTED: Final = "unknown"  # one name for every path that leads nowhere: a caller must not make up time series
@@ -41,6 +43,9 @@ class Metrics:
         self.scored_segments = Counter("segsearch_scored_segments", "Segments scored.", registry=self.registry)
         ProcessCollector(registry=self.registry)
         self.registry.register(_InUse(library))
+        if isinstance(library.scorer, BatchingScorer):  # bundles come and go, what is counted goes on
+            for each in library.scorer.metrics.all:
+                self.registry.register(each)
 
     def answered(self, route: str | None, status: int, problem: str | None, seconds: float) -> None:
         """Counts one answer."""

@@ -1,30 +1,28 @@
 """The routes: each converts, asks the library once, and converts back.
 
-Plain `def` routes run on worker threads. Of `POST /score` only the reading of the body happens on the event loop.
+Plain `def` routes run on worker threads. `POST /score` reads its body and waits for its scores on the event loop, and
+has a few threads of its own for the work before and after: however many wait, searches find a thread.
 """
 
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from segsearch.service.library import SEARCH_LIMIT
+from segsearch.service.library import SEARCH_LIMIT, Begun
 from segsearch.service.rest.access import PUBLIC, READ, WRITE
 from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import (
     Alive,
+    BundleAnswer,
     GenerationAnswer,
-    MomentsAnswer,
     ProblemPage,
     Ready,
     ScoreAnswer,
-    SearchAnswer,
     TagsAnswer,
     Upload,
     score_json,
-    search_json,
     tags_answer,
 )  # fmt: skip
 from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, edge_of, failures
@@ -32,26 +30,11 @@ from segsearch.service.rest.metrics import MEDIA_TYPE as METRICS_TYPE
 from segsearch.service.rest.problems import problem_page
 from segsearch.service.rest.request_body import read_body
 from segsearch.service.rest.uploads.reader import REQUEST_BODY
+from segsearch.service.rest.waiting import caller_of, until_scored
+from segsearch.service.scoring.scorer import Caller
 
 TAG_LIMIT: Final = 1000
-QUERY_LIMIT: Final = 1000  # characters
 JSON_TYPE: Final = "application/json"
-
-
-class SearchQuery(QueryModel):
-    """What to search for."""
-
-    tag: Annotated[
-        str,
-        Field(
-            min_length=1, max_length=QUERY_LIMIT,
-            description="Name in any case, label index or graph id; or several with `and`, `or`, `not`, parentheses.",
-        ),
-    ]  # fmt: skip
-    k: Annotated[int, Field(ge=1, le=SEARCH_LIMIT, description="How many segments.")] = 100
-    min_score: Annotated[float, Field(ge=0, le=1, description="Only segments with at least this probability.")] = 0.0
-    per_video: Annotated[int | None, Field(ge=1, description="No more than so many segments of one video.")] = None
-    merge: Annotated[bool, Field(description="Adjacent segments of the answer as one moment.")] = False
 
 
 class TagsQuery(QueryModel):
@@ -78,36 +61,31 @@ def _json(request: Request, content: bytes) -> Response:
     return Response(content, headers=headers, media_type=JSON_TYPE)
 
 
-@router.get(
-    "/search", response_model=SearchAnswer | MomentsAnswer, responses=failures(404, 422, 503), dependencies=[READ]
-)
-def search(request: Request, edge: EdgeDep, query: Annotated[SearchQuery, Query()]) -> Response:
-    """Segments that show a tag, best first."""
-    library, asked = edge.library, (query.tag, query.k)
-    if query.merge:
-        page = library.moments(*asked, min_score=query.min_score, per_video=query.per_video)
-        return _json(request, MomentsAnswer.of(page).model_dump_json().encode())
-    return _json(request, search_json(library.search(*asked, min_score=query.min_score, per_video=query.per_video)))
-
-
 @router.post(
     "/score", response_model=ScoreAnswer, responses=failures(408, 409, 413, 415, 422, 503, 507),
     openapi_extra=REQUEST_BODY, dependencies=[WRITE],
 )  # fmt: skip
 async def score(request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Query()]) -> Response:
     """Every 5-second segment of a video with its best tags, from the video's frame features."""
-    return await run_in_threadpool(_score, request, await read_body(request, edge.body_limits), query)
+    caller = caller_of(request)
+    edge.library.check_room(caller)  # whoever is refused anyway need not send a body
+    body = await read_body(request, edge.body_limits)
+    video_id, begun = await edge.in_thread(_begun, request, body, query, caller)
+    await until_scored(request, begun.scores)
+    return await edge.in_thread(_scored, request, query, video_id, begun)
 
 
-def _score(request: Request, body: bytes, query: ScoreQuery) -> Response:
+def _begun(request: Request, body: bytes, query: ScoreQuery, caller: Caller) -> tuple[str, Begun]:
     edge = edge_of(request)
     video_id, upload = edge.reader.read(request.headers.get("content-type", ""), body, query.video_id)
-    if query.index:
-        scored, stored = edge.library.add(video_id, upload.frames, query.top)
-    else:
-        scored, stored = edge.library.score(upload.frames, query.top), None
+    return video_id, edge.library.begin(upload.frames, caller, add_as=video_id if query.index else None)
+
+
+def _scored(request: Request, query: ScoreQuery, video_id: str, begun: Begun) -> Response:
+    edge = edge_of(request)
+    scored, stored = edge.library.finish(begun, query.top)
     edge.metrics.scored_segments.inc(len(scored.starts))
-    told = Upload(video_id, len(upload.frames), edge.bundle, stored)
+    told = Upload(video_id, len(begun.frames), BundleAnswer.of(scored.bundle), stored)
     return _json(request, score_json(told, scored, edge.tag_texts))
 
 
@@ -128,7 +106,7 @@ def readyz(edge: EdgeDep, _: Nothing) -> Ready:
     """Whether searches can be answered, from which generation, and what runs the model."""
     return Ready(
         generation=GenerationAnswer.of(edge.library.view().manifest),
-        bundle=edge.bundle,
+        bundle=BundleAnswer.of(edge.library.scorer.bundle),
         streams=str(edge.reader.rules.spec),
         provider=edge.library.scorer.provider,
     )

@@ -3,12 +3,13 @@
 T frames, F codes a frame, W frames of a window, B windows of a batch.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from segsearch.core.segments import cut_windows, segment_starts
+from segsearch.core.blocks import Piece
+from segsearch.core.segments import SEGMENT_FRAMES, cut_windows, segment_starts
 
 
 class MicroBatch(NamedTuple):
@@ -38,7 +39,13 @@ def micro_batches(videos: Iterable[np.ndarray], context: int, size: int) -> Iter
         yield _joined(gathered)
 
 
-def _joined(parts: list[MicroBatch]) -> MicroBatch:
+def windows_of(pieces: Sequence[Piece], context: int) -> MicroBatch:
+    """The windows of all segments of these pieces, in order."""
+    starts = [np.arange(piece.first, piece.first + piece.segment_count) * SEGMENT_FRAMES for piece in pieces]
+    return _joined([MicroBatch(*cut_windows(p.frames, own, context)) for p, own in zip(pieces, starts, strict=True)])
+
+
+def _joined(parts: Sequence[MicroBatch]) -> MicroBatch:
     if len(parts) == 1:
         return parts[0]
     return MicroBatch(np.concatenate([part.windows for part in parts]), np.concatenate([part[1] for part in parts]))

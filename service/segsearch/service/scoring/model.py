@@ -13,10 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from segsearch.core.blocks import batches_of_pieces, lay_out
+from segsearch.core.blocks import Piece, batches_of_pieces, cut_pieces, lay_out
 from segsearch.core.bundle import Bundle, Graph
 from segsearch.core.score_codes import encode_probabilities
-from segsearch.service.scoring.micro_batches import micro_batches
+from segsearch.service.scoring.micro_batches import micro_batches, windows_of
 from segsearch.service.scoring.provider import ProviderChoice
 from segsearch.service.scoring.session import Session
 from segsearch.service.scoring.signature import CLASS_CODES, CODES
@@ -40,11 +40,20 @@ class Model(Protocol):
         piece: a video of more segments than this is cut, which bounds memory and lets several runs share it.
         """
 
+    def pieces(self, frames: np.ndarray, limit: int) -> list[Piece]:
+        """A video (T, F) uint8 as pieces of at most `limit` segments: views, nothing is copied."""
+
+    def laid_out(self, pieces: Sequence[Piece]) -> Batch:
+        """Pieces of whatever videos as one batch, their segments in order."""
+
     def scores(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (S, C) and embeddings (S, H), float32."""
 
     def codes(self, batch: Batch, *, by_class: bool) -> np.ndarray:
         """Score codes (S, C) uint16, or (C, S)."""
+
+    def codes_and_embeddings(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Score codes (C, S) uint16 and embeddings (S, H) float32."""
 
 
 def open_model(bundle: Bundle, graph: Graph, provider: ProviderChoice, *, threads: int = 1, sessions: int = 1) -> Model:
@@ -73,12 +82,22 @@ class WindowModel:
     def batches(self, videos: Iterable[np.ndarray], size: int, piece: int) -> Iterator[Batch]:  # noqa: ARG002
         return micro_batches(videos, self._context, size)
 
+    def pieces(self, frames: np.ndarray, limit: int) -> list[Piece]:
+        return list(cut_pieces(frames, self._context, limit))
+
+    def laid_out(self, pieces: Sequence[Piece]) -> Batch:
+        return windows_of(pieces, self._context)
+
     def scores(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         return self._session.scores(batch)
 
     def codes(self, batch: Batch, *, by_class: bool) -> np.ndarray:
         codes = encode_probabilities(self.scores(batch)[0])
         return np.ascontiguousarray(codes.T) if by_class else codes
+
+    def codes_and_embeddings(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        scores, embeddings = self.scores(batch)
+        return np.ascontiguousarray(encode_probabilities(scores).T), embeddings
 
 
 class BlockModel:
@@ -98,8 +117,17 @@ class BlockModel:
         for pieces in batches_of_pieces(videos, self._context, size, piece):
             yield lay_out(pieces, self._context)
 
+    def pieces(self, frames: np.ndarray, limit: int) -> list[Piece]:
+        return list(cut_pieces(frames, self._context, limit))
+
+    def laid_out(self, pieces: Sequence[Piece]) -> Batch:
+        return lay_out(pieces, self._context)
+
     def scores(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         return self._session.scores(batch)
 
     def codes(self, batch: Batch, *, by_class: bool) -> np.ndarray:
         return self._session.codes(CLASS_CODES if by_class else CODES, batch)
+
+    def codes_and_embeddings(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        return self._session.codes_and_embeddings(batch)

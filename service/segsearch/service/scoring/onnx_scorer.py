@@ -16,6 +16,7 @@ import numpy as np
 
 from segsearch.core.bundle import Bundle, Precision
 from segsearch.core.segments import segment_count, segment_starts
+from segsearch.service.scoring.model import Model
 from segsearch.service.scoring.opening import Wishes, open_engine
 from segsearch.service.scoring.provider import ProviderChoice
 from segsearch.service.scoring.scorer import Scores
@@ -37,13 +38,16 @@ class OnnxScorer:
         provider: ProviderChoice = "auto",
         precision: Precision = "float32",
         cache: Path | None = None,
+        tuning: Tuning | None = None,
     ):
         """Loads the model; raises BundleRefused unless it reproduces the bundle's golden videos.
 
         What the keywords mean is said at `opening.Wishes`.
         """
         self._bundle, self._precision = bundle, precision
-        wishes = Wishes(batch=batch, threads=threads, provider=provider, precision=precision, cache=cache)
+        wishes = Wishes(
+            batch=batch, threads=threads, provider=provider, precision=precision, cache=cache, tuning=tuning
+        )
         self._engine = open_engine(bundle, wishes)
 
     def __enter__(self) -> "OnnxScorer":
@@ -61,6 +65,11 @@ class OnnxScorer:
     @property
     def bundle(self) -> Bundle:
         return self._bundle
+
+    @property
+    def model(self) -> Model:
+        """What runs, for whoever brings threads of its own."""
+        return self._engine.model
 
     @property
     def provider(self) -> str:
@@ -87,4 +96,9 @@ class OnnxScorer:
     def codes(self, videos: Iterable[np.ndarray], *, by_class: bool = False) -> Iterator[np.ndarray]:
         """Score codes of many videos: blocks (S, C) uint16 whose rows are the segments in order; by class, (C, S)."""
         work = partial(self._engine.model.codes, by_class=by_class)
+        return self._engine.map(work, videos, max(self.tuning.batch, PIECE_SEGMENTS))
+
+    def codes_and_embeddings(self, videos: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same by class (C, S), each block with its segments' embeddings (S, H) float32."""
+        work = self._engine.model.codes_and_embeddings
         return self._engine.map(work, videos, max(self.tuning.batch, PIECE_SEGMENTS))

@@ -36,7 +36,8 @@ class Wishes:
 
     batch: segments in one run; a model that takes whole videos may be given some more; 0 searches for the best, with
     the number of sessions and threads, and remembers it in `cache`. threads: runs at a time; 0 takes one for each core,
-    or what the search finds. precision: which of the bundle's models.
+    or what the search finds. precision: which of the bundle's models. tuning: one known to be good, as a model
+    of its kind runs so; then neither `batch` nor `threads` is looked at.
     """
 
     batch: int = DEFAULT_BATCH
@@ -44,6 +45,7 @@ class Wishes:
     provider: ProviderChoice = "auto"
     precision: Precision = "float32"
     cache: Path | None = None
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         ConfigError.check_range("batch", self.batch, 0, BATCH_LIMIT)
@@ -56,9 +58,9 @@ def open_engine(bundle: Bundle, wishes: Wishes) -> Engine:
     """
     graph = bundle.graph(wishes.precision)
     open_for = partial(_proved, bundle, graph, wishes.provider)
-    plain = Tuning(wishes.batch or DEFAULT_BATCH, wishes.threads or core_count())
+    plain = wishes.tuning or Tuning(wishes.batch or DEFAULT_BATCH, wishes.threads or core_count())
     model = open_for(plain)
-    if wishes.batch:
+    if wishes.tuning or wishes.batch:
         return Engine(model, plain)
     trials = Trials(model, plain, open_for, bundle.manifest.features.size)
     tuning = _tuning(bundle, graph, wishes, model.provider, trials)

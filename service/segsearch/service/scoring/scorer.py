@@ -1,17 +1,21 @@
 """What the service asks of whatever scores frames.
 
-Where it stands: `library` and the reindex job know only this; `onnx_scorer` is the real one.
+Where it stands: `library` and the reindex job know only this; `onnx_scorer` is the real one, `batching_scorer` puts a
+queue before it.
 
 T frames of a video, F codes a frame, S segments, C classes, H embedding size, N segments in all.
 """
 
+import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
 from segsearch.core.bundle import Bundle
+from segsearch.core.errors import DeadlinePassed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +25,17 @@ class Scores:
     starts: np.ndarray  # (S,) int64, first frame of each segment
     probabilities: np.ndarray  # (S, C) float32
     embeddings: np.ndarray  # (S, H) float32, the vector before the classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who waits for scores."""
+
+    client: str = ""  # a key's id, or an address: clients take turns
+    until_s: float | None = None  # of `time.monotonic`: beyond it nobody waits any more
+
+
+NOBODY: Final = Caller()
 
 
 class Scorer(Protocol):
@@ -43,3 +58,40 @@ class Scorer(Protocol):
         by_class: blocks (C, S), as selection reads them, in place of (S, C).
         videos: frames (T, F) uint8 of each, drawn as they are needed; short videos share a micro-batch.
         """
+
+
+class EmbeddingScorer(Scorer, Protocol):
+    """A scorer whose embeddings can be kept."""
+
+    def codes_and_embeddings(self, videos: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What `codes` gives by class, each block (C, S) with the embeddings (S, H) float32 of its segments."""
+
+
+@runtime_checkable
+class QueueingScorer(Scorer, Protocol):
+    """A scorer that many callers share."""
+
+    def check_room(self, caller: Caller) -> None:
+        """Raises QueueFull where not even a short video of the caller's would be taken now."""
+
+    def submit(self, frames: np.ndarray, caller: Caller = NOBODY) -> Future[Scores]:
+        """Scores to come, of frames (T, F) uint8; whoever cancels them leaves the queue. Raises QueueFull."""
+
+
+def submitted(scorer: Scorer, frames: np.ndarray, caller: Caller) -> Future[Scores]:
+    """Scores to come; a scorer without a queue makes them here and now."""
+    if isinstance(scorer, QueueingScorer):
+        return scorer.submit(frames, caller)
+    done: Future[Scores] = Future()
+    done.set_result(scorer.score(frames))
+    return done
+
+
+def awaited(scores: Future[Scores], caller: Caller) -> Scores:
+    """The scores once they are there; raises what scoring raises, or DeadlinePassed: then nobody works on them."""
+    left_s = None if caller.until_s is None else max(0.0, caller.until_s - time.monotonic())
+    try:
+        return scores.result(left_s)
+    except (TimeoutError, CancelledError):
+        scores.cancel()
+        raise DeadlinePassed from None

@@ -28,7 +28,7 @@ from segsearch.service.scoring.provider import (
     with_options,
 )
 from segsearch.service.scoring.runs import PlainRuns, Runs
-from segsearch.service.scoring.signature import EMBEDDING, SCORES, SOUND, Signature
+from segsearch.service.scoring.signature import CLASS_CODES, EMBEDDING, SCORES, SOUND, Signature
 
 _ROUNDING = 1e-6  # onnxruntime's sigmoid has given 1.0000001, and mixtures add up with rounding
 
@@ -87,9 +87,18 @@ class Session:
     def codes(self, name: str, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Score codes as the graph makes them; raises OutputNotFinite where they stand for no score."""
         codes, sound = self.run((name, SOUND), batch)
+        self._check_sound(sound)
+        return codes
+
+    def codes_and_embeddings(self, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The same by class (C, S), with embeddings (S, H) float32."""
+        codes, sound, embeddings = self.run((CLASS_CODES, SOUND, EMBEDDING), batch)
+        self._check_sound(sound)
+        return codes, embeddings
+
+    def _check_sound(self, sound: np.ndarray) -> None:
         if not sound.all():  # a code cannot say that it was NaN
             raise OutputNotFinite(self._directory, "the model gave a score or an embedding that is NaN or infinite")
-        return codes
 
 
 def runs_of(runtime: Any, session: Any, options: Any, signature: Signature, provider: str) -> Runs:

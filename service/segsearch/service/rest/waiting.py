@@ -1,0 +1,42 @@
+"""Who asks for scores, and waiting for them without a thread: the event loop waits, and lets go when the client does.
+
+Where it stands: the route of `POST /score` is here between its two visits to a worker thread.
+"""
+
+import asyncio
+from concurrent.futures import Future
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from segsearch.service.rest.exchange import exchange_of
+from segsearch.service.scoring.scorer import Caller, Scores
+
+
+def caller_of(request: Request) -> Caller:
+    """Whose turn a request takes: that of its key, else that of its address."""
+    address = request.client.host if request.client else ""
+    return Caller(exchange_of(request.scope).key_id or address)
+
+
+async def until_scored(request: Request, scores: Future[Scores]) -> None:
+    """Returns once there are scores, or what went wrong. The request's body must have been read.
+
+    Raises ClientDisconnect if the client leaves before that; its video has then left the queue.
+    """
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    scores.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    tasks = [asyncio.ensure_future(done.wait()), asyncio.ensure_future(_leaves(request))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left = scores.cancel()  # does nothing where they are there
+        for task in tasks:
+            task.cancel()
+    if left:
+        raise ClientDisconnect
+
+
+async def _leaves(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,87 @@
+"""The scorer in use, which another one may replace while videos are being scored.
+
+Where it stands: `library` scores through it. What was begun ends on the scorer that it was begun on; a replaced one is
+closed when its last video is done.
+"""
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from segsearch.core.bundle import Bundle
+from segsearch.service.scoring.scorer import NOBODY, Caller, QueueingScorer, Scorer, Scores, submitted
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A scorer that has something to close."""
+
+    def close(self) -> None:
+        """Nothing can be scored afterwards."""
+
+
+@dataclass(eq=False, slots=True)
+class _Lease:
+    scorer: Scorer
+    users: int = 0  # videos under way
+    replaced: bool = False
+
+
+class ScorerInUse:
+    """Methods may be called from any number of threads."""
+
+    def __init__(self, scorer: Scorer):
+        self._lock = threading.Lock()
+        self._lease = _Lease(scorer)
+
+    @property
+    def scorer(self) -> Scorer:
+        return self._lease.scorer
+
+    def check_room(self, caller: Caller) -> None:
+        """Raises QueueFull where a video of this caller's would find no room now."""
+        scorer = self.scorer
+        if isinstance(scorer, QueueingScorer):
+            scorer.check_room(caller)
+
+    def begin(self, frames: np.ndarray, caller: Caller = NOBODY) -> tuple[Bundle, Future[Scores]]:
+        """Hands a video in, frames (T, F) uint8: whose model scores it, and its scores to come. Raises QueueFull."""
+        with self._lock:
+            lease = self._lease
+            lease.users += 1
+        try:
+            scores = submitted(lease.scorer, frames, caller)
+        except BaseException:
+            self._leave(lease)
+            raise
+        scores.add_done_callback(lambda _: self._leave(lease))
+        return lease.scorer.bundle, scores
+
+    def replace(self, scorer: Scorer) -> None:
+        """From now on videos go to this one."""
+        with self._lock:
+            lease, self._lease = self._lease, _Lease(scorer)
+            lease.replaced = True
+            unused = not lease.users
+        if unused:
+            _close(lease.scorer)
+
+    def close(self) -> None:
+        """Closes the scorer in use; nothing can be scored afterwards."""
+        _close(self.scorer)
+
+    def _leave(self, lease: _Lease) -> None:
+        with self._lock:
+            lease.users -= 1
+            unused = lease.replaced and not lease.users
+        if unused:
+            # Its own thread may be the one that has just delivered the last scores: that one cannot wait for itself.
+            threading.Thread(target=_close, args=(lease.scorer,), name="closing").start()
+
+
+def _close(scorer: Scorer) -> None:
+    if isinstance(scorer, Closable):
+        scorer.close()
