@@ -102,6 +102,9 @@ SelectionOption = Annotated[
 ScoresOption = Annotated[
     bool, typer.Option("--scores", help="Keep the score of every segment for every tag, too: 2 bytes each.")
 ]
+EmbeddingsOption = Annotated[
+    bool, typer.Option("--embeddings", help="Keep embeddings, too, so that similar segments can be found.")
+]
 KeepGenerationsOption = Annotated[
     int, typer.Option(help="Generations to keep, the new one included; one that a server reads stays, too.")
 ]
@@ -131,6 +134,7 @@ def reindex(
     precision: PrecisionOption = Precision.float32,
     selection: SelectionOption = Selection.auto,
     scores: ScoresOption = False,
+    embeddings: EmbeddingsOption = False,
     keep_generations: KeepGenerationsOption = 3,
     engine: Annotated[Engine, typer.Option(help="Processes of this machine, or Ray actors.")] = Engine.local,
     workers: Annotated[int, typer.Option(help="Processes that score, each with a model of its own.")] = 1,
@@ -179,7 +183,7 @@ def reindex(
         done = run(
             scorer, files, IndexDirectory(index),
             keep=keep, spec=spec, frame_limit=frame_limit, skip_bad=on_error is OnError.skip,
-            selection=selection.value, scores=scores, keep_generations=keep_generations,
+            selection=selection.value, scores=scores, embeddings=embeddings, keep_generations=keep_generations,
             engine=engine_for(scorer, wishes, provider.value, threads), store=store,
         )  # fmt: skip
         running, tuning = scorer.provider, asdict(scorer.tuning)
@@ -188,7 +192,8 @@ def reindex(
         generation=manifest.number, videos=manifest.video_count, segments=manifest.segment_count,
         classes=manifest.class_count, skipped=manifest.skipped.count, broken_files=manifest.skipped.broken_files,
         unread_bytes=manifest.skipped.unread_bytes, resumed_shards=done.resumed, seconds=round(done.seconds, 3),
-        segments_per_s=round(done.segments_per_s, 1), provider=running, tuning=tuning, index=str(index),
+        segments_per_s=round(done.segments_per_s, 1), provider=running, tuning=tuning,
+        neighbours=asdict(manifest.neighbours) if manifest.neighbours else None, index=str(index),
     )  # fmt: skip
 
 

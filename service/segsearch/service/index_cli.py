@@ -61,7 +61,8 @@ def verify(
     manifest = generation.manifest
     emit(
         generation=manifest.number, segments=manifest.segment_count, classes=manifest.class_count,
-        postings=manifest.posting_count, scores=generation.scores is not None, files=len(manifest.files),
+        postings=manifest.posting_count, scores=generation.scores is not None,
+        embeddings=generation.neighbours is not None, files=len(manifest.files),
         bytes=sum(file.bytes for file in manifest.files.values()),
     )  # fmt: skip
 

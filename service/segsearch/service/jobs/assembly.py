@@ -3,7 +3,7 @@
 Where it stands: `reindex` hands in one piece after the other, as they become finished. Memory holds one block of score
 codes, what the selection keeps, and the video ids.
 
-C classes, S segments.
+C classes, S segments, H embedding size.
 """
 
 from collections.abc import Collection
@@ -50,15 +50,18 @@ class Assembly:
                 self.writer.add_video(video.id, segment_starts(video.frame_count))
         rows = None if all(wanted) else _segments_of(scores.videos, wanted)
         first = 0
-        for block in scores.codes():
-            width = block.shape[1]
-            self._add_codes(block if rows is None else block[:, rows[first : first + width]])
+        for codes, embeddings in scores.contents():
+            width = codes.shape[1]
+            kept = slice(None) if rows is None else rows[first : first + width]
+            self._add_block(codes[:, kept], embeddings[kept])
             first += width
 
-    def _add_codes(self, codes: np.ndarray) -> None:  # (C, S) uint16
+    def _add_block(self, codes: np.ndarray, embeddings: np.ndarray) -> None:  # (C, S) uint16, (S, H) float16
         self.best.add_by_class(codes)
         if self.writer.keeps_scores:
             self.writer.add_scores(codes.T)
+        if self.writer.keeps_embeddings:
+            self.writer.add_embeddings(embeddings)
 
 
 def _segments_of(videos: tuple[ScoredVideo, ...], wanted: list[bool]) -> np.ndarray:

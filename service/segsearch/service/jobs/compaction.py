@@ -4,7 +4,7 @@ Where it stands: `index.view` lays the live store over the current generation; t
 generation of its own, while searches go on. Ranks stay as they were: live segments come behind all others, in the order
 in which the view has them.
 
-N segments of the old generation, D of the delta, C classes.
+N segments of the old generation, D of the delta, C classes, H embedding size.
 """
 
 import time
@@ -15,10 +15,11 @@ import numpy as np
 from segsearch.core.errors import LackingScores
 from segsearch.core.progress import progress
 from segsearch.core.vocabulary import ClassOrdinal
-from segsearch.service.index.format import GENERATIONS_KEPT
+from segsearch.service.index.format import EMBEDDINGS_DTYPE, GENERATIONS_KEPT
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import Manifest
+from segsearch.service.index.neighbour_building import check_installed
 from segsearch.service.index.view import View, live_over
 from segsearch.service.index.writer import GenerationWriter, Origin
 
@@ -53,12 +54,20 @@ def compact(index: IndexDirectory, store: LiveStore, *, keep_generations: int = 
         view = View.of(generation, live_over(generation, store).current())
         if view.sequence == old.live_sequence or not view.segment_count:
             return None
-        origin = Origin(old.bundle, old.feature_space, view.vocabulary, old.blend, view.sequence)
-        with GenerationWriter(building.directory, origin, old.limit, scores=generation.scores is not None) as writer:
+        size = old.neighbours.embedding_size if old.neighbours else None
+        if size:
+            check_installed(view.segment_count, "index compact")
+        origin, scores = _origin(view), generation.scores is not None
+        with GenerationWriter(building.directory, origin, old.limit, scores=scores, embedding_size=size) as writer:
             manifest = _write(view, writer, building.number)
         index.publish(building, keep_generations)
     added = int(view.delta.alive.sum())
     return Compacted(manifest, added, old.segment_count + added - manifest.segment_count, time.monotonic() - started)
+
+
+def _origin(view: View) -> Origin:
+    old = view.manifest
+    return Origin(old.bundle, old.feature_space, view.vocabulary, old.blend, view.sequence)
 
 
 def _write(view: View, writer: GenerationWriter, number: int) -> Manifest:
@@ -74,6 +83,12 @@ def _write(view: View, writer: GenerationWriter, number: int) -> Manifest:
         for start in range(0, view.base_count, _ROWS):
             writer.add_scores(view.generation.scores[start : start + _ROWS][shown[start : start + _ROWS]])
         writer.add_scores(view.delta.codes[:, columns].T)
+    if view.generation.neighbours is not None:
+        embeddings = view.generation.neighbours.embeddings  # (N, H)
+        for start in range(0, view.base_count, _ROWS):
+            writer.add_embeddings(embeddings[start : start + _ROWS][shown[start : start + _ROWS]])
+        # Live segments have none: zeros, until the next reindex.
+        writer.add_embeddings(np.zeros((len(columns), embeddings.shape[1]), EMBEDDINGS_DTYPE))
     return writer.seal(number, view.manifest.skipped)
 
 

@@ -13,7 +13,7 @@ from segsearch.service.jobs.ray_actors import RayActors
 from segsearch.service.jobs.shard_scoring import ShardTask, Step, score_shard
 from segsearch.service.jobs.workers import WORKERS_CAP, TunedScorer, WorkerScorer, share_of_cores
 from segsearch.service.scoring.provider import ProviderChoice
-from segsearch.service.scoring.scorer import Scorer
+from segsearch.service.scoring.scorer import EmbeddingScorer
 
 EngineKind = Literal["local", "ray"]
 
@@ -30,7 +30,7 @@ class Engine(Protocol):
 class InProcess:
     """One shard after the other, with the scorer that is open here."""
 
-    scorer: Scorer
+    scorer: EmbeddingScorer
 
     def run(self, tasks: Sequence[ShardTask]) -> Generator[Step]:
         for task in tasks:

@@ -22,6 +22,7 @@ from segsearch.service.index.index_directory import Building, IndexDirectory
 from segsearch.service.index.kernel_selection import SelectionChoice, selection_for
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import BundleName, Manifest, Skipped
+from segsearch.service.index.neighbour_building import check_installed
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.jobs.assembly import Assembly
 from segsearch.service.jobs.engines import Engine, InProcess
@@ -61,6 +62,7 @@ def reindex(
     skip_bad: bool = False,
     selection: SelectionChoice = "auto",
     scores: bool = False,
+    embeddings: bool = False,
     keep_generations: int = GENERATIONS_KEPT,
     engine: Engine | None = None,
     store: LiveStore | None = None,
@@ -70,9 +72,10 @@ def reindex(
     keep: postings kept a class. spec: where the records keep the streams, if elsewhere than the bundle's training data
     did. frame_limit: a longer video is a bad record. skip_bad: pass over bad records, counted and reported, instead of
     stopping at the first one. selection: what keeps the best, compiled loops or numpy; the lists are the same.
-    scores: keep every segment's score codes too. keep_generations: older ones are removed, but none that is in use.
-    engine: what scores the shards, `scorer` in this process unless told. store: the index's live store, where it has
-    one: its videos are scored from their frames, and what it deleted stays away.
+    scores: keep every segment's score codes too. embeddings: keep what neighbours are found by. keep_generations: older
+    ones are removed, but none that is in use. engine: what scores the shards, `scorer` in this process unless told.
+    store: the index's live store, where it has one: its videos are scored from their frames, and what it deleted stays
+    away.
 
     Raises BadRecord, BadShard, FeatureSpaceMismatch, IndexBusy, OSError, and whatever the engine raises. What was
     finished by then stays in the index directory, for the next reindex to go on with.
@@ -82,13 +85,16 @@ def reindex(
     shards = LibraryShards(files, Reading(_spec(scorer, spec), frame_limit, skip_bad))
     shards.check_feature_space()
     with index.building() as building:
-        work = WorkFolder.of(index.root, _manner(scorer), shards.reading)
+        work = WorkFolder.of(index.root, _manner(scorer, embeddings), shards.reading)
         live = LiveVideos.of(store) if store is not None else None
         origin = _origin(scorer, live.sequence if live else 0)
+        bound = shards.segment_bound() + (live.segment_count if live else 0)
+        size = scorer.bundle.manifest.embedding_size if embeddings else None
+        if embeddings:
+            check_installed(bound, "reindex --embeddings")
         try:
             work.open()
-            with GenerationWriter(building.directory, origin, keep, scores=scores) as writer:
-                bound = shards.segment_bound() + (live.segment_count if live else 0)
+            with GenerationWriter(building.directory, origin, keep, scores=scores, embedding_size=size) as writer:
                 best = selection_for(len(scorer.bundle.vocabulary), keep, bound, selection)
                 assembly = Assembly(writer, best, live.ids if live else ())
                 resumed = _add_shards(shards, engine or InProcess(scorer), work, assembly)
@@ -114,7 +120,7 @@ def _add_shards(shards: LibraryShards, engine: Engine, work: WorkFolder, assembl
     pieces, skip_bad = [work.piece_of(file) for file in shards.files], shards.reading.skip_bad
     found = {number for number, piece in enumerate(pieces) if work.finished(piece, skip_bad=skip_bad)}
     tasks = [
-        ShardTask(number, file, piece, shards.reading)
+        ShardTask(number, file, piece, shards.reading, assembly.writer.keeps_embeddings)
         for number, (file, piece) in enumerate(zip(shards.files, pieces, strict=True))
         if number not in found
     ]
@@ -135,7 +141,8 @@ def _add_uploads(live: LiveVideos, scorer: TunedScorer, work: WorkFolder, assemb
         for number, part in enumerate(live.parts()):
             piece = work.piece(part.facts)
             if not work.finished(piece):
-                for step in score_videos(scorer, piece, number, part.videos()):
+                keeps = assembly.writer.keeps_embeddings
+                for step in score_videos(scorer, piece, number, part.videos(), embeddings=keeps):
                     advance(step.records)
             assembly.add_uploads(ShardScores.open(piece))
 
@@ -176,10 +183,11 @@ def _origin(scorer: TunedScorer, live_sequence: int) -> Origin:
     return Origin(name, manifest.features.space, scorer.bundle.vocabulary, live_sequence=live_sequence)
 
 
-def _manner(scorer: TunedScorer) -> dict[str, str | int]:
-    """What decides a score, to the last bit, beside the frames."""
-    batch = scorer.tuning.batch
-    return {"bundle": scorer.bundle.digest, "precision": scorer.precision, "provider": scorer.provider, "batch": batch}
+def _manner(scorer: TunedScorer, embeddings: bool) -> dict[str, str | int]:
+    """What decides a piece, to the last bit, beside the frames."""
+    bundle, batch = scorer.bundle.digest, scorer.tuning.batch
+    manner = {"bundle": bundle, "precision": scorer.precision, "provider": scorer.provider, "batch": batch}
+    return {**manner, "embeddings": True} if embeddings else manner
 
 
 def _skipped(skips: Skips) -> Skipped:

@@ -3,10 +3,10 @@
 Where it stands: `shard_scoring` writes one in whatever process scores the shard, `assembly` reads all of them in order.
 The file appears whole or not at all.
 
-On disk: blocks of score codes, class after class, one behind the other; a table as JSON (videos, what was skipped, each
-block's width and xxh3); the table's length and xxh3, and a mark.
+On disk: blocks one behind the other, each of score codes, class after class, and embeddings where they are kept; a
+table as JSON (videos, what was skipped, each block's width and xxh3); the table's length and xxh3, and a mark.
 
-C classes, S segments of a block.
+C classes, S segments of a block, H embedding size, 0 where none are kept.
 """
 
 import json
@@ -24,6 +24,7 @@ from segsearch.core.errors import BadRecord, BadShard, DataError
 from segsearch.core.files import writing_atomically
 from segsearch.core.segments import segment_count
 from segsearch.core.videos import Skips
+from segsearch.service.index.format import EMBEDDINGS_DTYPE
 
 FORMAT_VERSION: Final = 1
 
@@ -41,7 +42,7 @@ class ScoredVideo(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Where score codes (C, S) uint16 lie is known from the widths before."""
+    """Where score codes (C, S) uint16 and embeddings (S, H) float16 lie is known from the widths before."""
 
     width: int  # S
     xxh3: str
@@ -53,18 +54,22 @@ class ShardScoresWriter:
 
     file: BinaryIO
     class_count: int
+    embedding_size: int = 0
     blocks: list[Block] = field(default_factory=list)
 
-    def add(self, codes: np.ndarray) -> None:
-        """codes: (C, S) uint16, of the next S segments."""
+    def add(self, codes: np.ndarray, embeddings: np.ndarray | None = None) -> None:
+        """codes: (C, S) uint16, of the next S segments. embeddings: (S, H) as `vectors.packed` makes them."""
         content = np.ascontiguousarray(codes, _CODES).tobytes()
+        if embeddings is not None:
+            content += np.ascontiguousarray(embeddings, EMBEDDINGS_DTYPE).tobytes()
         self.blocks.append(Block(codes.shape[1], xxhash.xxh3_64_hexdigest(content)))
         self.file.write(content)
 
     def finish(self, videos: Sequence[ScoredVideo], skips: Skips) -> None:
         """videos: all whose segments were added, in their order."""
         document = {
-            "format_version": FORMAT_VERSION, "classes": self.class_count, "videos": videos, "blocks": self.blocks,
+            "format_version": FORMAT_VERSION, "classes": self.class_count, "embedding_size": self.embedding_size,
+            "videos": videos, "blocks": self.blocks,
             "skipped": [_document_of(error) for error in skips.errors],
         }  # fmt: skip
         table = json.dumps(document).encode()
@@ -72,11 +77,11 @@ class ShardScoresWriter:
 
 
 @contextmanager
-def writing_shard_scores(path: Path, class_count: int) -> Iterator[ShardScoresWriter]:
+def writing_shard_scores(path: Path, class_count: int, embedding_size: int = 0) -> Iterator[ShardScoresWriter]:
     """A writer for a new file at `path`, which is there for good when the block ends; an error leaves none."""
     try:
         with writing_atomically(path) as file:
-            yield ShardScoresWriter(file, class_count)
+            yield ShardScoresWriter(file, class_count, embedding_size)
     except OSError as error:
         if error.filename is None and error.errno is not None:  # a full disk does not say where
             raise OSError(error.errno, error.strerror, str(path)) from None
@@ -89,6 +94,7 @@ class ShardScores:
 
     path: Path
     class_count: int
+    embedding_size: int
     videos: tuple[ScoredVideo, ...]
     blocks: tuple[Block, ...]
     skips: Skips
@@ -102,6 +108,7 @@ class ShardScores:
             opened = cls(
                 path,
                 int(document["classes"]),
+                int(document.get("embedding_size", 0)),
                 tuple(ScoredVideo(*video) for video in document["videos"]),
                 tuple(Block(*block) for block in document["blocks"]),
                 Skips([_error_of(skipped) for skipped in document["skipped"]]),
@@ -123,12 +130,23 @@ class ShardScores:
 
     def codes(self) -> Iterator[np.ndarray]:
         """Score codes (C, S) uint16, a block at a time, each proved before it is handed out; raises DataError."""
+        for codes, _ in self.contents():
+            yield codes
+
+    def contents(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same with embeddings (S, H) float16."""
+        classes, size = self.class_count, self.embedding_size
+        sizes = classes * _CODES.itemsize, size * EMBEDDINGS_DTYPE.itemsize  # of a segment's
         with self.path.open("rb") as file:
             for number, block in enumerate(self.blocks):
-                content = file.read(self.class_count * block.width * _CODES.itemsize)
+                content = file.read(sum(sizes) * block.width)
                 if (found := xxhash.xxh3_64_hexdigest(content)) != block.xxh3:
                     raise _damaged(self.path, f"block {number}", f"xxh3 {found}", f"{block.xxh3} as written")
-                yield np.frombuffer(content, _CODES).reshape(self.class_count, block.width)
+                codes, embeddings = np.split(np.frombuffer(content, np.uint8), [sizes[0] * block.width])
+                yield (
+                    codes.view(_CODES).reshape(classes, block.width),
+                    embeddings.view(EMBEDDINGS_DTYPE).reshape(block.width, size),
+                )
 
     def verify(self) -> None:
         """Reads everything; raises DataError at the first fault."""

@@ -13,7 +13,7 @@ from segsearch.service.jobs.shard_scoring import ShardTask, Step, score_shard
 from segsearch.service.scoring.machine import core_count
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.scoring.provider import ProviderChoice
-from segsearch.service.scoring.scorer import Scorer
+from segsearch.service.scoring.scorer import EmbeddingScorer
 from segsearch.service.scoring.tuning import RUNS_LIMIT, Tuning
 
 WORKERS_CAP: Final = 1_024
@@ -21,7 +21,7 @@ LOSSES_CAP: Final = 3  # workers that may be lost one after the other without a 
 _REASON_LETTERS: Final = 200
 
 
-class TunedScorer(Scorer, Protocol):
+class TunedScorer(EmbeddingScorer, Protocol):
     """A scorer that says what else decides its scores to the last bit."""
 
     @property
@@ -73,7 +73,7 @@ def share_of_cores(workers: int) -> int:
     return min(RUNS_LIMIT, max(1, core_count() // workers))
 
 
-def score_whole(scorer: Scorer, task: ShardTask) -> Step:
+def score_whole(scorer: EmbeddingScorer, task: ShardTask) -> Step:
     """Scores a shard to its end; all its steps as one."""
     steps = list(score_shard(scorer, task))
     records, segments, skipped = (
