@@ -11,7 +11,8 @@ from report import Measure, arguments, cpu_times, report
 from segsearch.core.vocabulary import Entry
 from segsearch.service.index.manifest import BundleName, Manifest
 from segsearch.service.pages import Page
-from segsearch.service.rest.answers import SearchAnswer, score_texts, search_json
+from segsearch.service.rest.answers import SearchAnswer
+from segsearch.service.rest.search_text import search_json, warm_up
 
 SEGMENTS_A_VIDEO = 45
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--hits", type=int, default=100_000)
     options = parser.parse_args()
     page = page_of(options.hits)
-    score_texts()
+    warm_up()
     fast, plain = cpu_times(
         lambda: search_json(page), lambda: SearchAnswer.of(page).model_dump_json().encode(), rounds=5
     )

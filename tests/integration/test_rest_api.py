@@ -18,8 +18,10 @@ from segsearch.core.records import masked_crc32c
 from segsearch.core.videos import Video, serialise_video
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest.answers import ScoreAnswer, SearchAnswer, search_json
+from segsearch.service.rest.answers import ScoreAnswer, SearchAnswer
 from segsearch.service.rest.problems import TABLE
+from segsearch.service.rest.search_answers import ARROW, LINES
+from segsearch.service.rest.search_text import search_json
 from segsearch.service.rest.uploads.reader import PARSERS
 from segsearch.service.settings import Settings
 from tests.library_fixtures import make_videos, serving
@@ -71,7 +73,8 @@ def problem(answer: httpx.Response, status: int, code: str) -> str:
 
 def test_a_search_answers_what_the_library_finds(client, served_library):
     answer = client.get("/search", params={"tag": "dog BARK", "k": 7})
-    assert SearchAnswer.model_validate_json(answer.content) == SearchAnswer.of(served_library.search("Dog bark", 7))
+    told = SearchAnswer.model_validate_json(answer.content)
+    assert told == SearchAnswer.of(served_library.search("Dog bark", 7), told.next_page_token)
 
 
 def test_search_hits_name_segment_video_times_and_score(client):
@@ -128,7 +131,7 @@ def test_a_long_answer_is_compressed_as_the_client_likes_it(client, coding):
     query = {"tag": "Rain", "k": 1000}
     plain = client.get("/search", params=query, headers={"accept-encoding": "identity"})
     answer = client.get("/search", params=query, headers={"accept-encoding": coding})
-    assert (answer.headers["content-encoding"], answer.headers["vary"]) == (coding, "Accept-Encoding")
+    assert (answer.headers["content-encoding"], answer.headers["vary"]) == (coding, "Accept, Accept-Encoding")
     assert int(answer.headers["content-length"]) < len(plain.content) / 3
     assert (answer.content, plain.headers.get("content-encoding")) == (plain.content, None)
 
@@ -183,7 +186,9 @@ def test_openapi_describes_every_route_and_every_body(client):
     search = document["paths"]["/search"]["get"]
     answers = search["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
     assert [answer["$ref"].split("/")[-1] for answer in answers] == ["SearchAnswer", "MomentsAnswer"]
-    assert {parameter["name"] for parameter in search["parameters"]} == {"tag", "k", "min_score", "per_video", "merge"}
+    wanted = {"tag", "k", "min_score", "per_video", "merge", "page_token"}
+    assert {parameter["name"] for parameter in search["parameters"]} == wanted
+    assert set(search["responses"]["200"]["content"]) == {"application/json", LINES, ARROW}
 
 
 def test_every_reference_in_openapi_leads_somewhere(client):

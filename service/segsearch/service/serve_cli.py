@@ -19,6 +19,7 @@ from segsearch.service.cli import (
     ThreadsOption,
 )
 from segsearch.service.settings import (
+    ANSWER_CACHE_BYTES,
     BATCH_WAIT_MS,
     BODY_LIMIT_BYTES,
     BODY_TIMEOUT_S,

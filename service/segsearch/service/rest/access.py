@@ -3,6 +3,7 @@
 Where it stands: `security.guard` decides; this finds the key in a request's headers.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -10,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from segsearch.core.errors import Unauthorised
-from segsearch.service.rest.exchange import exchange_of
+from segsearch.service.rest.exchange import Exchange, exchange_of
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.keys import Scope
 
@@ -27,11 +28,18 @@ class Needs:
         if self.scope is None:
             return
         guard: Guard = request.app.state.guard
-        exchange = exchange_of(request.scope)
-        exchange.needs = self.scope
-        known = guard.identify(_key(request) if guard.keys else None)
-        exchange.key_id = known.id if known else None
-        guard.admit(known, self.scope)
+        let_in(guard, exchange_of(request.scope), _key(request) if guard.keys else None, self.scope)
+
+
+def let_in(guard: Guard, exchange: Exchange, key: str | None, scope: Scope) -> None:
+    """Lets a request in, or raises Unauthorised, Forbidden or RateLimited; one that was let in is not asked again."""
+    exchange.needs = scope
+    if exchange.let_in is scope:
+        return
+    known = guard.identify(key)
+    exchange.key_id = known.id if known else None
+    guard.admit(known, scope)
+    exchange.let_in = scope
 
 
 PUBLIC: Final[Any] = Depends(Needs(None))
@@ -60,9 +68,13 @@ def check_routes(app: FastAPI) -> None:
 
 
 def _key(request: Request) -> str | None:
-    """The key of a request; raises Unauthorised where there is more than one."""
-    keys = request.headers.getlist("x-api-key")
-    for text in request.headers.getlist("authorization"):
+    return key_among(request.headers.getlist("x-api-key"), request.headers.getlist("authorization"))
+
+
+def key_among(api_keys: Sequence[str], authorizations: Sequence[str]) -> str | None:
+    """The key that a request's headers hold; raises Unauthorised where there is more than one."""
+    keys = list(api_keys)
+    for text in authorizations:
         scheme, _, key = text.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorised("an authorization that is not Bearer")

@@ -1,7 +1,8 @@
 """Compresses long answers for clients that say they read it (RFC 9110, `Accept-Encoding`)."""
 
 import gzip
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import zstandard
@@ -29,6 +30,19 @@ def encoded(content: bytes, accept: str) -> tuple[bytes, dict[str, str]]:
     if coding is None:
         return content, headers
     return CODINGS[coding](content), {**headers, "Content-Encoding": coding}
+
+
+def coded_stream(parts: Iterable[bytes], coding: str) -> Iterator[bytes]:
+    """Content that comes in parts, in one of our codings; what comes out is one frame, or member."""
+    press = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj() if coding == "zstd" else _gzip_stream()
+    for part in parts:
+        if coded := press.compress(part):
+            yield coded
+    yield press.flush()
+
+
+def _gzip_stream() -> "zlib._Compress":
+    return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
 
 def best_coding(accept: str) -> str | None:

@@ -30,6 +30,7 @@ class Exchange:
     request_id: str
     key_id: str | None = None
     needs: KeyScope | None = None  # what its route asks of a key
+    let_in: KeyScope | None = None  # as what its key was let in: that is looked at, and counted, once
     problem: str | None = None  # code of the problem document that answers it
     status: int = 0  # 0: no answer was begun
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from segsearch.service.library import SEARCH_LIMIT, Begun
+from segsearch.service.library import Begun
 from segsearch.service.rest.access import PUBLIC, READ, WRITE
 from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import (

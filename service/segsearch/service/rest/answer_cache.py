@@ -1,0 +1,49 @@
+"""Keeps answers for as long as they are right and room lasts.
+
+Where it stands: the fast path alone asks it, on the event loop: nothing here is made for several threads.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Final
+
+from segsearch.service.index.view import View
+from segsearch.service.rest.search_answers import Answer
+
+OVERHEAD_BYTES: Final = 1024  # of an entry, beside its content and what is asked
+_LARGEST_SHARE: Final = 16  # an answer may take so small a part of the room, and is not kept if it is larger
+
+
+class AnswerCache:
+    """Answers from one view by what was asked; those that were not asked for longest leave first."""
+
+    def __init__(self, limit_bytes: int):
+        self._limit_bytes, self._size_bytes = limit_bytes, 0
+        self._view: View | None = None
+        self._answers: OrderedDict[Hashable, Answer] = OrderedDict()
+
+    def get(self, view: View, asked: Hashable) -> Answer | None:
+        """The answer from this view; a view other than before makes all that was kept worthless."""
+        if view is not self._view:
+            self._answers.clear()
+            self._view, self._size_bytes = view, 0
+            return None
+        answer = self._answers.get(asked)
+        if answer is not None:
+            self._answers.move_to_end(asked)
+        return answer
+
+    def put(self, view: View, asked: Hashable, answer: Answer) -> None:
+        """Keeps an answer if it is of the view that was asked about last, and not too large."""
+        size_bytes = _size_bytes(answer)
+        if view is not self._view or asked in self._answers or size_bytes * _LARGEST_SHARE > self._limit_bytes:
+            return
+        self._answers[asked] = answer
+        self._size_bytes += size_bytes
+        while self._size_bytes > self._limit_bytes:
+            _, oldest = self._answers.popitem(last=False)
+            self._size_bytes -= _size_bytes(oldest)
+
+
+def _size_bytes(answer: Answer) -> int:
+    return OVERHEAD_BYTES + (len(answer.content) if isinstance(answer.content, bytes) else 0)

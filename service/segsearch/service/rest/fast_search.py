@@ -1,0 +1,131 @@
+"""`GET /search` in JSON, in front of the framework: an answer that was given before is bytes out of a dictionary.
+
+Where it stands: inside `exchange`, which counts and logs what passes here as it does all else; before the router. What
+it does not know how to answer it hands on, and the plain route, its twin, answers or says what is wrong: every problem
+document comes from there. The route stays what OpenAPI describes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+from urllib.parse import parse_qsl
+
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from segsearch.core.errors import SegsearchError
+from segsearch.service.index.view import View
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.rest.access import key_among, let_in
+from segsearch.service.rest.answer_cache import AnswerCache
+from segsearch.service.rest.answer_coding import best_coding
+from segsearch.service.rest.exchange import exchange_of
+from segsearch.service.rest.search_answers import JSON, Answer, SearchAnswers, SearchQuery, etag_of, form_of, not_modified
+from segsearch.service.security.guard import Guard
+from segsearch.service.security.keys import Scope as KeyScope
+
+_LIGHT_HITS: Final = 1000
+_PARAMETER_LIMIT: Final = 16  # of one request that is answered here
+
+
+@dataclass(frozen=True, slots=True)
+class _Headers:
+    """What is read of a request's head."""
+
+    api_keys: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
+    accept: list[str] = field(default_factory=list)
+    codings: list[str] = field(default_factory=list)
+    if_none_match: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, raw: Iterable[tuple[bytes, bytes]]) -> "_Headers":
+        found = cls()
+        read = {
+            b"x-api-key": found.api_keys, b"authorization": found.authorizations, b"accept": found.accept,
+            b"accept-encoding": found.codings, b"if-none-match": found.if_none_match,
+        }  # fmt: skip
+        for name, value in raw:
+            if name in read:
+                read[name].append(value.decode("latin-1"))
+        return found
+
+
+class FastSearch:
+    """The layer in front of `app`."""
+
+    def __init__(
+        self, app: ASGIApp, *, route: APIRoute, library: SegmentLibrary, searches: SearchAnswers, guard: Guard,
+        cache_bytes: int,
+    ):  # fmt: skip
+        """route: the plain twin, by whose path requests are told and counted."""
+        self._app, self._route = app, route
+        self._library, self._searches, self._guard = library, searches, guard
+        self._cache = AnswerCache(cache_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != self._route.path or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        try:
+            answer = await self._answer(scope)
+        except (SegsearchError, ValidationError):
+            answer = None  # the route finds the same, and says so
+        if answer is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self._route
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.content})
+
+    async def _answer(self, scope: Scope) -> Answer | None:
+        """The answer, unless it is the route's to give."""
+        headers = _Headers.of(scope["headers"])
+        key = key_among(headers.api_keys, headers.authorizations) if self._guard.keys else None
+        let_in(self._guard, exchange_of(scope), key, KeyScope.read)
+        if form_of(", ".join(headers.accept)) != JSON:
+            return None
+        view = self._library.view_at_hand()
+        if view is None:
+            view = await run_in_threadpool(self._library.view)
+        asked = scope["query_string"], _coding(", ".join(headers.codings))
+        answer = self._cache.get(view, asked)
+        if headers.if_none_match:
+            etag = answer.etag if answer is not None else etag_of(view, _query(scope["query_string"]), JSON)
+            if known := not_modified(", ".join(headers.if_none_match), etag):
+                return known
+        return answer or await self._built(view, *asked)
+
+    async def _built(self, view: View, query_string: bytes, coding: str | None) -> Answer:
+        query = _query(query_string)
+        if _is_light(view, query):
+            answer = self._searches.answer(view, query, JSON, coding)
+        else:
+            answer = await run_in_threadpool(self._searches.answer, view, query, JSON, coding)
+        self._cache.put(view, (query_string, coding), answer)
+        return answer
+
+
+def _query(query_string: bytes) -> SearchQuery:
+    """The question; raises ValidationError where it is none, or is put in a way that is left to the framework."""
+    pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+    given = dict(pairs)
+    return SearchQuery.model_validate(given if len(given) == len(pairs) <= _PARAMETER_LIMIT else None)
+
+
+def _is_light(view: View, query: SearchQuery) -> bool:
+    """Whether a thread would cost more than the answer: one known tag whose list holds all that is asked for."""
+    return (
+        query.k <= _LIGHT_HITS
+        and query.per_video is None
+        and not query.merge
+        and not query.page_token
+        and view.vocabulary.knows(query.tag)
+        and view.holds_best(view.vocabulary.find(query.tag), query.k)
+    )
+
+
+_coding = lru_cache(256)(best_coding)

@@ -1,0 +1,139 @@
+"""Writes pages of a search as text, straight from their arrays: thousands of hits at a time, no object for each.
+
+Where it stands: `answers` says what the texts hold and is their plain twin, `search_answers` sends them.
+
+n hits of a part of a page.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from segsearch.core.segments import SEGMENT_FRAMES
+from segsearch.core.vocabulary import Entry
+from segsearch.service.index.manifest import BundleName, Manifest
+from segsearch.service.pages import MomentPage, Page
+from segsearch.service.rest.answers import GenerationAnswer, TagAnswer, score_texts
+
+PART_HITS: Final = 4096  # written at a time: what they are made of stays in the processor's cache
+_ROWS: Final = 8192  # segments of a video whose texts are kept; those of eleven hours
+
+Texts = np.ndarray[Any, np.dtype[np.object_]]
+
+
+def search_json(page: Page | MomentPage, next_page_token: str | None = None) -> bytes:
+    """The bytes of a `SearchAnswer` or `MomentsAnswer`."""
+    name = "moments" if isinstance(page, MomentPage) else "segments"
+    return f'{_head(page, next_page_token)},"{name}":[{",".join(_parts(page, ","))}]}}'.encode()
+
+
+def search_lines(page: Page | MomentPage, next_page_token: str | None = None) -> Iterator[bytes]:
+    """The same as lines, in pieces: the first line is the answer without its hits, then comes a hit a line."""
+    yield head_json(page, next_page_token) + b"\n"
+    for part in _parts(page, "\n"):
+        yield f"{part}\n".encode()
+
+
+def head_json(page: Page | MomentPage, next_page_token: str | None = None) -> bytes:
+    """An answer without its hits."""
+    return f"{_head(page, next_page_token)}}}".encode()
+
+
+def warm_up() -> None:
+    """Makes the tables now, so that the first search need not."""
+    _score_column(), _start_columns()
+
+
+def _head(page: Page | MomentPage, next_page_token: str | None) -> str:
+    """What stands before the hits, the brace open."""
+    told = "true" if page.complete else "false"
+    token = "" if isinstance(page, MomentPage) else f',"next_page_token":{json.dumps(next_page_token)}'
+    return (
+        f'{{"tags":[{",".join(map(_tag, page.tags))}],"generation":{_generation(page.generation)},'
+        f'"sequence":{page.sequence},"complete":{told}{token}'
+    )
+
+
+def _parts(page: Page | MomentPage, between: str) -> Iterator[str]:
+    """The hits as JSON, some thousand at a time, with a text between any two of a part."""
+    for first in range(0, len(page.codes), PART_HITS):
+        rows = slice(first, first + PART_HITS)
+        yield _moments(page, rows, between) if isinstance(page, MomentPage) else _hits(page, rows, between)
+
+
+def _hits(page: Page, rows: slice, between: str) -> str:
+    starts, codes = page.starts[rows], page.codes[rows]
+    parts: Texts = np.empty((len(codes), 6), object)  # (n, 6): one behind the other they are the text
+    parts[:, 0] = f'}}{between}{{"segment":"'
+    parts[:, 1] = _escaped(page.video_ids[rows])
+    parts[:, 3] = parts[:, 1]
+    parts[:, 2], parts[:, 4] = _around(starts)
+    parts[:, 5] = _score_column()[codes]
+    return "".join(parts.ravel().tolist())[1 + len(between) :] + "}"
+
+
+def _moments(page: MomentPage, rows: slice, between: str) -> str:
+    columns = (page.starts[rows].tolist(), page.ends[rows].tolist(), page.peaks[rows].tolist())
+    return between.join([
+        f'{{"video":"{video}","start_s":{start},"end_s":{end},"peak":"{video}:{peak}","score":{score}}}'
+        for video, start, end, peak, score in zip(
+            _escaped(page.video_ids[rows]), *columns, _score_column()[page.codes[rows]].tolist(), strict=True
+        )
+    ])  # fmt: skip
+
+
+def _escaped(video_ids: list[str]) -> list[str]:
+    """Ids as they stand inside a JSON string."""
+    together = "".join(video_ids)
+    if together.isascii() and together.isprintable() and '"' not in together and "\\" not in together:
+        return video_ids
+    escaped = {video: json.dumps(video)[1:-1] for video in set(video_ids)}
+    return [escaped[video] for video in video_ids]
+
+
+def _around(starts: np.ndarray) -> tuple[Texts, Texts]:
+    """What stands between a hit's two video ids, and between the second and the score: (n,) each."""
+    rows = starts // SEGMENT_FRAMES
+    if rows.max(initial=0) < _ROWS and (rows * SEGMENT_FRAMES == starts).all():
+        between, behind = _start_columns()
+        return between[rows], behind[rows]
+    return _start_texts(starts.tolist())
+
+
+def _start_texts(starts: list[int]) -> tuple[Texts, Texts]:
+    return np.array([f':{start}","video":"' for start in starts], object), np.array(
+        [f'","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"score":' for start in starts], object
+    )
+
+
+@cache
+def _start_columns() -> tuple[Texts, Texts]:
+    """By segment of a video: see `_around`."""
+    return _start_texts([row * SEGMENT_FRAMES for row in range(_ROWS)])
+
+
+@cache
+def _score_column() -> Texts:
+    return np.array(score_texts(), object)
+
+
+@lru_cache(8192)
+def _tag(entry: Entry) -> str:
+    return TagAnswer.of(entry).model_dump_json()
+
+
+def _generation(manifest: Manifest) -> str:
+    return _generation_text(
+        manifest.number, manifest.created_at, manifest.segment_count, manifest.video_count, manifest.limit,
+        manifest.bundle,
+    )  # fmt: skip
+
+
+@lru_cache(8)
+def _generation_text(
+    number: int, created_at: str, segments: int, videos: int, kept_per_tag: int, bundle: BundleName
+) -> str:
+    return GenerationAnswer.made_of(number, created_at, segments, videos, kept_per_tag, bundle).model_dump_json()
