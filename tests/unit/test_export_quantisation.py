@@ -65,6 +65,12 @@ def test_values_of_an_activation_round_to_the_nearest_code():
     np.testing.assert_array_equal(found, values)
 
 
+def test_values_of_both_signs_round_to_the_nearest_code_and_large_ones_are_cut():
+    codes = np.arange(256, dtype=np.uint8)[None]
+    found = run([Dequantise(1 / 128, -1.0), Quantise(127 / 256, 128), AsFloats()], codes)  # steps of 1/128 to 1/256
+    np.testing.assert_array_equal(found[0], np.clip(2 * (np.arange(256) - 128) + 128, 0, 255))
+
+
 def test_the_mean_frame_comes_out_as_before_rounding():
     random = np.random.default_rng(3)
     codes = random.integers(0, 256, (200, 30), np.uint8)

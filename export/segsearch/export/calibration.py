@@ -1,7 +1,8 @@
-"""What a line learns from a few videos: the mean row that each product meets, and the embedding's main directions.
+"""What a line learns from a few videos: the rows that each product meets, and the embedding's main directions.
 
 Rounded weights are wrong by a little everywhere; on the mean row those errors would add up to a bias, which knowing the
-row undoes. The first product knows its own from training, where a batch norm stands before it.
+row undoes. The first product knows its own from training, where a batch norm stands before it. How far the rows reach
+says which byte codes stand for them.
 """
 
 import dataclasses
@@ -21,12 +22,12 @@ from segsearch.export.steps import Dense
 
 
 def calibrated(line: Line, videos: Sequence[np.ndarray]) -> Line:
-    """The same line, its products told their mean rows over all segments of the videos (T, F) uint8."""
+    """The same line, its products told of the rows that they meet over all segments of the videos (T, F) uint8."""
     steps = line.body + line.head
     for place, step in enumerate(steps):
         if isinstance(step, Dense) and step.mean is None:
-            mean = _mean_row(line, steps[:place], videos)
-            steps = (*steps[:place], dataclasses.replace(step, mean=mean), *steps[place + 1 :])
+            mean, reach = _mean_and_reach(line, steps[:place], videos)
+            steps = (*steps[:place], dataclasses.replace(step, mean=mean, reach=reach), *steps[place + 1 :])
     return dataclasses.replace(line, body=steps[: len(line.body)], head=steps[len(line.body) :])
 
 
@@ -46,12 +47,13 @@ def with_smaller_embedding(line: Line, videos: Sequence[np.ndarray], size: int) 
     return dataclasses.replace(line, projection=(*line.projection, projection), embedding_size=size)
 
 
-def _mean_row(line: Line, steps: Steps, videos: Sequence[np.ndarray]) -> np.ndarray:
-    """(D,) float32: the mean of what these steps leave."""
-    total, count = np.float64(0), 0
+def _mean_and_reach(line: Line, steps: Steps, videos: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+    """Of what these steps leave: the mean row (D,) float32, and the largest magnitude."""
+    total, count, reach = np.float64(0), 0, 0.0
     for rows in _rows(line, steps, videos):
         total, count = total + rows.sum(axis=0, dtype=np.float64), count + len(rows)
-    return np.asarray(total / count, np.float32)
+        reach = max(reach, float(np.abs(rows).max(initial=0)))
+    return np.asarray(total / count, np.float32), reach
 
 
 def _rows(line: Line, steps: Steps, videos: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

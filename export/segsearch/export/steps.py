@@ -99,6 +99,7 @@ class Dense:
     weights: np.ndarray  # (D, K) float32
     biases: np.ndarray | None = None  # (K,) float32
     mean: np.ndarray | None = None  # (D,) the mean row it meets, where that is known: rounded weights may look at it
+    reach: float | None = None  # the largest magnitude in the rows it meets, where that is known
 
     def write(self, graph: OnnxGraph, rows: str) -> str:
         if self.biases is None:
