@@ -138,7 +138,7 @@ def serving(library: SegmentLibrary, settings: Settings | None = None) -> Iterat
 def served_library(tmp_path_factory: pytest.TempPathFactory, scorer: OnnxScorer, shards: list[Path]) -> SegmentLibrary:
     """A library for tests that only read."""
     directory = IndexDirectory(tmp_path_factory.mktemp("served") / "index")
-    reindex(scorer, shards, directory, keep=1000)
+    reindex(scorer, shards, directory, keep=1000, embeddings=True)
     return SegmentLibrary(scorer, directory)
 
 

@@ -29,6 +29,7 @@ BODY = npy_of(np.zeros((3, SPEC.size), np.uint8))
 ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
     ("GET", "/search"): ("read", "/search?tag=Rain"),
     ("POST", "/score"): ("write", "/score"),
+    ("POST", "/similar"): ("read", "/similar"),
     ("GET", "/tags"): ("read", "/tags"),
     ("GET", "/generations"): ("read", "/generations"),
     ("POST", "/generations/{number}:activate"): ("admin", "/generations/1:activate"),
@@ -61,7 +62,7 @@ def client(served_library, keys) -> Iterator[httpx.Client]:
 
 
 def asked(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    content = BODY if path == "/score" else None
+    content = BODY if path in ("/score", "/similar") else None
     return client.request(method, path, content=content, headers={"content-type": NPY, **headers})
 
 

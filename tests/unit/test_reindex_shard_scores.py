@@ -19,26 +19,29 @@ SKIPPED = [
 ]
 
 
-def write(path, frame_counts, widths, *, skips=None, seed=0):
-    """A piece of videos `a`, `b`, ... with random codes (C, S), cut into blocks; returns the codes."""
-    codes = np.random.default_rng(seed).integers(0, 1 << 16, (CLASSES, sum(widths)), np.uint16)
+def write(path, frame_counts, widths, *, skips=None, seed=0, size=0):
+    """A piece of videos `a`, `b`, ... with random codes (C, S) and embeddings (S, size), in blocks; returns both."""
+    random, ends = np.random.default_rng(seed), np.cumsum(widths)[:-1]
+    codes = random.integers(0, 1 << 16, (CLASSES, sum(widths)), np.uint16)
+    embeddings = random.normal(0, 1, (sum(widths), size)).astype(np.float16)
     videos = [ScoredVideo(place, chr(97 + place), count) for place, count in enumerate(frame_counts)]
-    with writing_shard_scores(path, CLASSES) as piece:
-        for block in np.split(codes, np.cumsum(widths)[:-1], axis=1):
-            piece.add(block)
+    with writing_shard_scores(path, CLASSES, size) as piece:
+        for block, own in zip(np.split(codes, ends, axis=1), np.split(embeddings, ends), strict=True):
+            piece.add(block, own if size else None)
         piece.finish(videos, skips or Skips())
-    return codes
+    return codes, embeddings
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(1, 23), min_size=1, max_size=5), st.integers(1, 4))
-def test_codes_and_videos_come_back_as_they_were(tmp_path_factory, frame_counts, width):
+@given(st.lists(st.integers(1, 23), min_size=1, max_size=5), st.integers(1, 4), st.integers(0, 3))
+def test_codes_embeddings_and_videos_come_back_as_they_were(tmp_path_factory, frame_counts, width, size):
     path = tmp_path_factory.mktemp("piece") / "a.scores"
     segments = sum(map(segment_count, frame_counts))
     widths = [min(width, segments - first) for first in range(0, segments, width)]
-    codes = write(path, frame_counts, widths)
+    codes, embeddings = write(path, frame_counts, widths, size=size)
     piece = ShardScores.open(path)
     np.testing.assert_array_equal(np.concatenate(list(piece.codes()), axis=1), codes)
+    np.testing.assert_array_equal(np.concatenate([found for _, found in piece.contents()]), embeddings)
     assert [video.frame_count for video in piece.videos] == frame_counts
 
 
@@ -48,9 +51,10 @@ def test_what_was_skipped_comes_back_as_the_same_errors(tmp_path):
     assert (skips.summary(), skips.unread_bytes, len(skips.broken)) == (Skips(SKIPPED).summary(), 17, 1)
 
 
-def test_every_flipped_byte_is_found(tmp_path):
+@pytest.mark.parametrize("size", [0, 2])
+def test_every_flipped_byte_is_found(tmp_path, size):
     path = tmp_path / "a.scores"
-    write(path, [5, 12], [2, 2])
+    write(path, [5, 12], [2, 2], size=size)
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -58,9 +62,10 @@ def test_every_flipped_byte_is_found(tmp_path):
             ShardScores.open(path).verify()
 
 
-def test_every_truncation_is_found(tmp_path):
+@pytest.mark.parametrize("size", [0, 2])
+def test_every_truncation_is_found(tmp_path, size):
     path = tmp_path / "a.scores"
-    write(path, [5, 12], [2, 2])
+    write(path, [5, 12], [2, 2], size=size)
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])

@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import FeatureSpaceMismatch, NotIndexing, UnknownVideo, VocabularyMismatch
+from segsearch.core.errors import FeatureSpaceMismatch, NoEmbeddings, NotIndexing, UnknownVideo, VocabularyMismatch
 from segsearch.core.score_codes import PROBABILITIES, encode_probabilities
+from segsearch.core.segments import segment_id
 from segsearch.core.vocabulary import ClassOrdinal
 from segsearch.service.current_view import CurrentView
 from segsearch.service.index.expression import parse, tags_of
@@ -27,11 +28,20 @@ from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
 from segsearch.service.index.view import View
-from segsearch.service.pages import MomentPage, Page, ScoredVideo, Strip, TagList
+from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
 from segsearch.service.scoring.scorer import NOBODY, Caller, Scorer, Scores, awaited
 from segsearch.service.scoring.scorer_in_use import ScorerInUse
+from segsearch.service.similar_segments import (
+    check_comparable,
+    kept_vector,
+    nearest_page,
+    neighbours_of,
+    place_of,
+    vector_of,
+)
 
 SEARCH_LIMIT: Final = POSTINGS_CAP
+SIMILAR_LIMIT: Final = 1_000  # more are nobody's neighbours any more, and each of them is compared
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +172,42 @@ class SegmentLibrary:
         codes, known = view.strip(places, ordinals)
         entries = [view.vocabulary[ordinal] for ordinal in ordinals]
         return Strip(video_id, entries, view.manifest, view.sequence, view.starts(places), codes, known)
+
+    def similar(self, video_id: str, start_s: int, k: int, caller: Caller = NOBODY) -> SimilarPage:
+        """The k segments of the generation nearest to one of the library's, itself left out. k: 1 to SIMILAR_LIMIT.
+
+        One that came after the last reindex is scored again from its frames. Raises UnknownVideo, InvalidInput where
+        the video has no such segment, and what `similar_to` raises.
+        """
+        view = self.view()
+        neighbours_of(view)
+        place = place_of(view, video_id, start_s)
+        vector = kept_vector(view, place)
+        if vector is not None:
+            return nearest_page(view, vector, k, but=place)
+        video = self.store.get(video_id) if self.store is not None else None
+        if video is None:
+            raise NoEmbeddings(f"segment {segment_id(video_id, start_s)} came after the last reindex")
+        return self.similar_to(video.frames, start_s, k, caller)
+
+    def similar_to(self, frames: np.ndarray, start_s: int | None, k: int, caller: Caller = NOBODY) -> SimilarPage:
+        """The k segments of the generation nearest to one of a video that need not be stored: frames (T, F) uint8.
+
+        start_s: where that segment begins; None takes the mean of all. Raises InvalidInput where there is none,
+        NoEmbeddings, also where another bundle made those that are kept, MissingExtra, NoGeneration, or QueueFull.
+        """
+        return self.similar_of(self.begin_similar(frames, caller), start_s, k)
+
+    def begin_similar(self, frames: np.ndarray, caller: Caller = NOBODY) -> Begun:
+        """Hands in frames (T, F) uint8 whose neighbours are wanted; `similar_of` answers once they are scored."""
+        check_comparable(self.view(), self.scorer.bundle)
+        return self.begin(frames, caller)
+
+    def similar_of(self, begun: Begun, start_s: int | None, k: int) -> SimilarPage:
+        """See `similar_to`."""
+        view, embeddings = self.view(), awaited(begun.scores, begun.caller).embeddings  # (S, H)
+        check_comparable(view, begun.bundle)
+        return nearest_page(view, vector_of(embeddings, start_s), k)
 
     def tags(self, prefix: str, limit: int) -> TagList:
         """Tags with a word that begins with `prefix`, those that themselves begin so first; raises NoGeneration."""

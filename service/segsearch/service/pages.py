@@ -67,6 +67,18 @@ class ScoredVideo:
     bundle: Bundle  # whose model says so
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SimilarPage:
+    """The segments nearest to one, or to frames, all from one moment."""
+
+    generation: Manifest
+    sequence: int
+    video_ids: list[str]  # k of them
+    starts: np.ndarray  # (k,), first frame
+    similarities: np.ndarray  # (k,) float32 cosines, falling
+    recall: float  # share of the nearest that this index finds, as measured
+
+
 @dataclass(frozen=True, slots=True)
 class TagList:
     """Tags with the number of segments in each one's list, all from one moment."""
