@@ -1,0 +1,1 @@
+"""The service over gRPC: converts, calls the library, converts back. `rest` is its twin over HTTP."""

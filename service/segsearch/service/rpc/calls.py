@@ -1,0 +1,271 @@
+"""One rpc and its answer, as keys, logs and metrics see it: every method runs inside this.
+
+Where it stands: the twin of `rest.exchange`. A call gets an id, which comes back as `x-request-id`; its key is looked
+at before its request is read; what is raised becomes a `status`. Work is not begun for a client that has gone.
+
+gRPC runs a method on a thread of its pool before the request is there, and waits for it without end. So the methods
+here are all streams to gRPC, which looks the same from outside: they take the request themselves, with `patience`.
+"""
+
+import logging
+import re
+import secrets
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+
+from segsearch.core.errors import DeadlinePassed, InputTooLarge, InvalidInput, SegsearchError, TooManyCalls
+from segsearch.service.events import log
+from segsearch.service.rest.problems import row_of
+from segsearch.service.rpc.access import NEEDS, key_of
+from segsearch.service.rpc.metrics import RpcMetrics
+from segsearch.service.rpc.patience import Patience
+from segsearch.service.rpc.status import bug_status, rich_status
+from segsearch.service.security.guard import Guard
+from segsearch.service.security.keys import Scope
+
+REQUEST_S: Final = 10.0  # for a request to arrive, where it is short
+TAKE_S: Final = 60.0  # to take an answer, or some of one that is sent in pieces
+REQUEST_LIMIT_BYTES: Final = 1 << 20  # of a request without frames: two bytes of a list can become a hundred
+# Calls of a kind that may have a thread at a time, so that there are some left for searches.
+SCORING_LIMIT: Final = 12
+PUBLIC_LIMIT: Final = 8
+_ID_HEADER: Final = "x-request-id"
+_CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
+_STATUS_HEADER: Final = "grpc-status-details-bin"  # where clients look for a google.rpc.Status
+
+M = TypeVar("M", bound=Message)
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Calls:
+    """What all calls of a server share."""
+
+    def __init__(self, guard: Guard, metrics: RpcMetrics, *, log_requests: bool):
+        self.guard, self.metrics, self.log_requests = guard, metrics, log_requests
+        self.patience = Patience()
+        self._scoring = threading.BoundedSemaphore(SCORING_LIMIT)
+        self._public = threading.BoundedSemaphore(PUBLIC_LIMIT)
+
+    def begin(self, method: str, context: grpc.ServicerContext) -> "Call":
+        """A call that has reached a thread."""
+        call = Call(self, method, context)
+        self.patience.add(call)
+        call.when_over(partial(self.patience.remove, call))
+        return call
+
+    def crowd_of(self, method: str) -> threading.BoundedSemaphore | None:
+        """What bounds the calls of a method's kind that run at a time."""
+        if NEEDS[method] is None:
+            return self._public
+        return self._scoring if method in ("Score", "ScoreStream") else None
+
+
+class Call:
+    """One rpc. As a context it ends the rpc: what is raised within becomes the status that answers it."""
+
+    __slots__ = (
+        "_calls", "_crowd", "_needs", "_started_s", "context", "key_id", "lasting", "method", "patience_ends_s",
+        "problem", "request_id",
+    )  # fmt: skip
+
+    def __init__(self, calls: Calls, method: str, context: grpc.ServicerContext):
+        self._calls, self.method, self.context = calls, method, context
+        self._started_s = time.perf_counter()
+        self._needs = NEEDS[method]
+        self._crowd: threading.BoundedSemaphore | None = None  # while we are counted in it
+        self.patience_ends_s: float | None = None
+        self.lasting = False
+        self.key_id: str | None = None
+        self.problem: str | None = None
+        self.request_id = _request_id(context)
+
+    def __enter__(self) -> "Call":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._crowd is not None:
+            self._crowd.release()
+        if error is None:
+            self.context.set_trailing_metadata(((_ID_HEADER, self.request_id),))
+            self.waits(TAKE_S)
+            self._note("OK")
+        elif isinstance(error, grpc.RpcError | ClientGone) or not isinstance(error, Exception):
+            self._note("CANCELLED")
+            if isinstance(error, ClientGone):
+                self.context.abort(grpc.StatusCode.CANCELLED, "the client has gone")
+        else:
+            self._fail(self._status(error))
+
+    # What the methods ask of it
+
+    def admit(self) -> None:
+        """Raises Unauthorised, Forbidden, RateLimited, TooManyCalls or ClientGone, before the request is looked at."""
+        self.check_wanted()
+        if self._needs is not None:
+            guard = self._calls.guard
+            known = guard.identify(key_of(self.context.invocation_metadata()) if guard.keys else None)
+            self.key_id = known.id if known else None
+            guard.admit(known, self._needs)
+        crowd = self._calls.crowd_of(self.method)
+        if crowd is not None:
+            if not crowd.acquire(blocking=False):
+                raise TooManyCalls(SCORING_LIMIT if self._needs else PUBLIC_LIMIT)
+            self._crowd = crowd
+
+    def check_wanted(self) -> None:
+        """Raises DeadlinePassed, or ClientGone where nobody waits any more: to be called before work begins."""
+        if self.context.time_remaining() <= 0:
+            raise DeadlinePassed
+        if not self.context.is_active():
+            raise ClientGone
+
+    def requests(self, incoming: Iterator[bytes], limit_s: float) -> Iterator[bytes]:
+        """Each message as it comes; a client that is later than `limit_s` with the next one is cut."""
+        while True:
+            self.waits(limit_s)
+            message = next(incoming, None)
+            self.works()
+            if message is None:
+                return
+            yield message
+
+    def request(self, incoming: Iterator[bytes], limit_s: float = REQUEST_S) -> bytes:
+        """The one message of a call that has one."""
+        message = next(self.requests(incoming, limit_s), None)
+        if message is None:
+            raise InvalidInput("request", "no message", "one")
+        return message
+
+    def when_over(self, told: Callable[[], object]) -> None:
+        """Calls back when the call is over, answered or not; at once if it is."""
+        if not self.context.add_callback(told):
+            told()
+
+    @property
+    def client(self) -> str:
+        """Whose turn the call takes: that of its key, else that of its address."""
+        return self.key_id or str(self.context.peer()).rpartition(":")[0]
+
+    def waits(self, limit_s: float) -> None:
+        """From now on it is the client's turn."""
+        self.patience_ends_s = time.monotonic() + limit_s
+
+    def works(self) -> None:
+        """From now on it is ours."""
+        self.patience_ends_s = None
+
+    def cut(self) -> None:
+        """See Waiting."""
+        self.context.cancel()
+
+    # How it ends
+
+    def _status(self, error: Exception) -> Status:
+        if not isinstance(error, SegsearchError):
+            self.problem = SegsearchError.code
+            return bug_status(self._incident(error, trace="".join(traceback.format_exception(error))))
+        self.problem = error.code
+        row = row_of(error)
+        return rich_status(error, row.detail, self._incident(error) if row.incident else None)
+
+    def _incident(self, error: Exception, **facts: str) -> str:
+        """Logs what the caller must not see; the id ties the answer to the log."""
+        incident = secrets.token_hex(6)
+        reason = f"{type(error).__name__}: {error}"
+        log("request_failed", level=logging.ERROR, incident=incident, **self._facts(), reason=reason, **facts)
+        return incident
+
+    def _fail(self, status: Status) -> None:
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        self._note(code.name)
+        self.waits(TAKE_S)
+        trailers = ((_ID_HEADER, self.request_id), (_STATUS_HEADER, status.SerializeToString()))
+        self.context.set_trailing_metadata(trailers)
+        self.context.abort(code, status.message)
+
+    def _note(self, code: str) -> None:
+        seconds = time.perf_counter() - self._started_s
+        self._calls.metrics.answered(self.method, code, self.problem, seconds)
+        if self._needs is Scope.admin:
+            log("admin_action", **self._facts(), status=code)
+        if self._calls.log_requests:
+            log("request", **self._facts(), status=code, problem=self.problem, seconds=round(seconds, 6))
+
+    def _facts(self) -> dict[str, Any]:
+        return {"request": self.request_id, "key": self.key_id, "method": "grpc", "path": self.method}
+
+
+def decoded(kind: type[M], message: bytes, limit_bytes: int | None = REQUEST_LIMIT_BYTES) -> M:
+    """A message of that kind; raises InputTooLarge or InvalidInput. limit_bytes: None where gRPC's own limit is all."""
+    if limit_bytes is not None and len(message) > limit_bytes:
+        raise InputTooLarge("request", f"{len(message)} bytes", f"at most {limit_bytes}")
+    try:
+        parsed: M = kind.FromString(message)
+    except DecodeError as error:
+        raise InvalidInput("request", f"not a protobuf message ({str(error)[:80]})", kind.DESCRIPTOR.name) from None
+    return parsed
+
+
+# Handlers: each runs a function of our own as the method of this name.
+
+
+def unary(calls: Calls, method: str, limit_s: float, run: Callable[[bytes, Call], bytes]) -> grpc.RpcMethodHandler:
+    """One message in, one out."""
+
+    def behave(incoming: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        with calls.begin(method, context) as call:
+            call.admit()
+            return run(call.request(incoming, limit_s), call)
+
+    return grpc.stream_unary_rpc_method_handler(behave)
+
+
+def client_streaming(calls: Calls, method: str, run: Callable[[Iterator[bytes], Call], bytes]) -> grpc.RpcMethodHandler:
+    """Many messages in, one out; `run` says how long they may take."""
+
+    def behave(incoming: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        with calls.begin(method, context) as call:
+            call.admit()
+            return run(incoming, call)
+
+    return grpc.stream_unary_rpc_method_handler(behave)
+
+
+def server_streaming(
+    calls: Calls, method: str, run: Callable[[Iterator[bytes], Call], Iterable[bytes]], *, lasting: bool = False
+) -> grpc.RpcMethodHandler:
+    """Any messages in, many out; none is made that nobody waits for."""
+
+    def behave(incoming: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        with calls.begin(method, context) as call:
+            call.lasting = lasting
+            call.admit()
+            for message in run(incoming, call):
+                call.waits(TAKE_S)
+                yield message
+                call.works()
+                call.check_wanted()
+
+    return grpc.stream_stream_rpc_method_handler(behave)
+
+
+def _request_id(context: grpc.ServicerContext) -> str:
+    """The caller's id, so that it can follow a request through several services; else one of ours."""
+    for name, value in context.invocation_metadata():
+        if name == _ID_HEADER and _CALLERS_ID.fullmatch(str(value)):
+            return str(value)
+    return secrets.token_hex(8)

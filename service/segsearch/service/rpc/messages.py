@@ -1,0 +1,108 @@
+"""What the library answers, as messages of `search.proto`.
+
+k hits of a page, m moments, S segments of a video.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from segsearch.core.score_codes import PROBABILITIES
+from segsearch.core.vocabulary import Entry
+from segsearch.service.index.live.operations import Stored
+from segsearch.service.index.manifest import Manifest
+from segsearch.service.pages import MomentPage, Page, ScoredVideo, Strip, TagList
+from segsearch.service.rpc.requests import PAGE_LIMIT, Upload
+from segsearch.v1 import search_pb2 as pb
+
+_PIECE: Final = PAGE_LIMIT  # hits or moments of one message of a stream
+
+
+def tag_message(entry: Entry) -> pb.Tag:
+    """A class."""
+    return pb.Tag(name=entry.name, label_index=entry.label_index, knowledge_graph_id=entry.knowledge_graph_id)
+
+
+def generation_message(manifest: Manifest) -> pb.Generation:
+    """A generation."""
+    name = manifest.bundle
+    return pb.Generation(
+        number=manifest.number, created_at=manifest.created_at, segments=manifest.segment_count,
+        videos=manifest.video_count, kept_per_tag=manifest.limit,
+        bundle=pb.Bundle(name=name.name, version=name.version, digest=name.digest),
+    )  # fmt: skip
+
+
+def search_messages(page: Page | MomentPage) -> Iterator[pb.SearchResponse]:
+    """A page in pieces: the first one has the head. A page of up to PAGE_LIMIT rows is one piece."""
+    head = pb.SearchResponse(
+        tags=map(tag_message, page.tags), generation=generation_message(page.generation), sequence=page.sequence,
+        complete=page.complete,
+    )  # fmt: skip
+    for first in range(0, max(1, len(page.video_ids)), _PIECE):
+        message = head if first == 0 else pb.SearchResponse()
+        rows = slice(first, first + _PIECE)
+        if isinstance(page, Page):
+            message.segments.extend(_hits(page, rows))
+        else:
+            message.moments.extend(_moments(page, rows))
+        yield message
+
+
+def score_message(upload: Upload, scored: ScoredVideo, stored: Stored | None) -> pb.ScoreResponse:
+    """Every segment of a video with its best tags."""
+    bundle, entries = scored.bundle, scored.bundle.vocabulary.entries
+    segments = [
+        pb.ScoredSegment(
+            start_s=start,
+            tags=[
+                pb.TagScore(tag=entries[row].name, label_index=entries[row].label_index, score=score)
+                for row, score in zip(classes, scores, strict=True)
+            ],
+        )
+        for start, classes, scores in zip(
+            scored.starts.tolist(), scored.classes.tolist(), scored.probabilities.tolist(), strict=True
+        )
+    ]
+    manifest = bundle.manifest
+    return pb.ScoreResponse(
+        video=upload.video_id, frames=len(upload.frames), segments=segments,
+        bundle=pb.Bundle(name=manifest.name, version=manifest.version, digest=bundle.digest),
+        stored=stored_message(stored) if stored is not None else None,
+    )  # fmt: skip
+
+
+def stored_message(stored: Stored) -> pb.Stored:
+    """A change that is on disk."""
+    return pb.Stored(sequence=stored.sequence, unchanged=stored.unchanged)
+
+
+def tags_message(found: TagList) -> pb.ListTagsResponse:
+    """Tags with their counts."""
+    tags = [pb.TagListing(tag=tag_message(tag), segments=count) for tag, count in found.counts]
+    return pb.ListTagsResponse(generation=found.generation.number, tags=tags)
+
+
+def video_message(strip: Strip) -> pb.GetVideoResponse:
+    """A video's scores over time."""
+    scores = np.where(strip.known, PROBABILITIES[strip.codes], np.float32(np.nan))  # (tags, S)
+    rows = zip(strip.tags, scores.tolist(), strict=True)
+    return pb.GetVideoResponse(
+        video=strip.video_id, generation=generation_message(strip.generation), sequence=strip.sequence,
+        starts_s=strip.starts.tolist(), tags=[pb.TagStrip(tag=tag_message(tag), scores=row) for tag, row in rows],
+    )  # fmt: skip
+
+
+def _hits(page: Page, rows: slice) -> Iterator[pb.Hit]:
+    columns = (page.video_ids[rows], page.starts[rows].tolist(), PROBABILITIES[page.codes[rows]].tolist())
+    return (pb.Hit(video=video, start_s=start, score=score) for video, start, score in zip(*columns, strict=True))
+
+
+def _moments(page: MomentPage, rows: slice) -> Iterator[pb.Moment]:
+    seconds = (page.starts[rows].tolist(), page.ends[rows].tolist(), page.peaks[rows].tolist())
+    columns = (page.video_ids[rows], *seconds, PROBABILITIES[page.codes[rows]].tolist())
+    return (
+        pb.Moment(video=video, start_s=start, end_s=end, peak_s=peak, score=score)
+        for video, start, end, peak, score in zip(*columns, strict=True)
+    )

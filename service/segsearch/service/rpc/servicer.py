@@ -1,0 +1,134 @@
+"""The methods of `SegmentSearch`: each converts, asks the library, and converts back.
+
+Where it stands: `calls` runs them; `requests` and `messages` know what the messages mean.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from segsearch.service.library import SEARCH_LIMIT, SegmentLibrary
+from segsearch.service.pages import MomentPage, Page
+from segsearch.service.rest.uploads.upload import Rules
+from segsearch.service.rpc import messages
+from segsearch.service.rpc.calls import REQUEST_S, Call, Calls, client_streaming, decoded, server_streaming, unary
+from segsearch.service.rpc.hot_answers import HotAnswers
+from segsearch.service.rpc.requests import (
+    PAGE_LIMIT,
+    Query,
+    Upload,
+    UploadReader,
+    generation_number,
+    prefix_and_limit,
+    video_and_tags,
+    video_id,
+)  # fmt: skip
+from segsearch.service.scoring.scorer import Caller
+from segsearch.service.settings import Settings
+from segsearch.v1 import search_pb2 as pb
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["SegmentSearch"].full_name
+_LATE_S: Final = 5.0  # how long after the last moment for frames a silent client is cut, who could not be told
+
+_NO_DEADLINE_S: Final = 365 * 86_400.0  # gRPC counts the end of time for a deadline
+
+M = TypeVar("M", bound=Message)
+
+
+class Servicer:
+    """Answers from a library. Methods may be called from any number of threads; `search.proto` says what each does."""
+
+    def __init__(self, library: SegmentLibrary, settings: Settings, calls: Calls):
+        self._library, self._calls = library, calls
+        self._hot = HotAnswers()
+        rules = Rules(library.scorer.bundle.manifest.features, settings.frame_limit)
+        self._uploads = UploadReader(rules, settings.body_limit_bytes, settings.body_timeout_s)
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """By method: what a gRPC server runs."""
+        calls, upload_s = self._calls, self._uploads.limit_s + _LATE_S
+        return {
+            "Search": unary(calls, "Search", REQUEST_S, self._search),
+            "SearchStream": server_streaming(calls, "SearchStream", self._search_stream),
+            "Score": unary(calls, "Score", upload_s, self._score_one),
+            "ScoreStream": client_streaming(calls, "ScoreStream", self._score_stream),
+            "ListTags": self._plain("ListTags", pb.ListTagsRequest, self._list_tags),
+            "GetVideo": self._plain("GetVideo", pb.GetVideoRequest, self._get_video),
+            "DeleteVideo": self._plain("DeleteVideo", pb.DeleteVideoRequest, self._delete_video),
+            "ListGenerations": self._plain("ListGenerations", pb.ListGenerationsRequest, self._list_generations),
+            "ActivateGeneration": self._plain(
+                "ActivateGeneration", pb.ActivateGenerationRequest, self._activate_generation
+            ),
+        }
+
+    def _plain(self, method: str, kind: type[M], run: Callable[[M], Message]) -> grpc.RpcMethodHandler:
+        """A method that takes a message of a kind and gives one."""
+
+        def from_bytes(message: bytes, _: Call) -> bytes:
+            answer: bytes = run(decoded(kind, message)).SerializeToString()
+            return answer
+
+        return unary(self._calls, method, REQUEST_S, from_bytes)
+
+    def _search(self, question: bytes, _: Call) -> bytes:
+        # The bytes of a question are looked for before anybody reads them: a search of 100 segments takes a tenth of
+        # the time that gRPC itself takes then.
+        view = self._library.view()
+        answer = self._hot.get(view, question)
+        if answer is None:
+            page = self._page(Query.of(decoded(pb.SearchRequest, question), PAGE_LIMIT))
+            answer = next(messages.search_messages(page)).SerializeToString()
+            if page.generation is view.manifest and page.sequence == view.sequence:
+                self._hot.put(view, question, answer)
+        return answer
+
+    def _search_stream(self, incoming: Iterator[bytes], call: Call) -> Iterator[bytes]:
+        query = Query.of(decoded(pb.SearchRequest, call.request(incoming)), SEARCH_LIMIT)
+        return (message.SerializeToString() for message in messages.search_messages(self._page(query)))
+
+    def _page(self, query: Query) -> Page | MomentPage:
+        find = self._library.moments if query.merge else self._library.search
+        return find(query.tag, query.k, min_score=query.min_score, per_video=query.per_video)
+
+    def _score_one(self, message: bytes, call: Call) -> bytes:
+        return self._score(self._uploads.read([decoded(pb.ScoreRequest, message, None)]), call)
+
+    def _score_stream(self, incoming: Iterator[bytes], call: Call) -> bytes:
+        self._library.check_room(_caller(call))  # whoever is refused anyway need not send frames
+        parts = call.requests(incoming, self._uploads.limit_s + _LATE_S)
+        return self._score(self._uploads.read(decoded(pb.ScoreRequest, part, None) for part in parts), call)
+
+    def _score(self, upload: Upload, call: Call) -> bytes:
+        call.check_wanted()
+        begun = self._library.begin(upload.frames, _caller(call), add_as=upload.video_id if upload.index else None)
+        call.when_over(begun.scores.cancel)
+        scored, stored = self._library.finish(begun, upload.top)
+        self._calls.metrics.scored_segments.inc(len(scored.starts))
+        answer: bytes = messages.score_message(upload, scored, stored).SerializeToString()
+        return answer
+
+    def _list_tags(self, request: pb.ListTagsRequest) -> Message:
+        return messages.tags_message(self._library.tags(*prefix_and_limit(request)))
+
+    def _get_video(self, request: pb.GetVideoRequest) -> Message:
+        return messages.video_message(self._library.strip(*video_and_tags(request)))
+
+    def _delete_video(self, request: pb.DeleteVideoRequest) -> Message:
+        return messages.stored_message(self._library.delete(video_id(request.video)))
+
+    def _list_generations(self, _: pb.ListGenerationsRequest) -> Message:
+        serving = self._library.view().manifest.number
+        return pb.ListGenerationsResponse(serving=serving, numbers=self._library.index.numbers())
+
+    def _activate_generation(self, request: pb.ActivateGenerationRequest) -> Message:
+        activated = self._library.index.activate(generation_number(request.number))
+        return messages.generation_message(activated.manifest)
+
+
+def _caller(call: Call) -> Caller:
+    """Whose turn a call takes, and until when it waits."""
+    left_s = call.context.time_remaining()
+    return Caller(call.client, time.monotonic() + left_s if left_s < _NO_DEADLINE_S else None)

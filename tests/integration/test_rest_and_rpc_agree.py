@@ -1,0 +1,271 @@
+"""Whatever both edges can do, they do alike: every operation through HTTP and through gRPC, of one library."""
+
+import math
+from io import BytesIO
+
+import httpx
+import numpy as np
+import pytest
+
+from segsearch.core.segments import SEGMENT_FRAMES, segment_id
+from segsearch.service.index.format import LIVE
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.settings import Settings
+from segsearch.v1 import search_pb2 as pb
+from tests.library_fixtures import make_videos, serving
+from tests.rpc_serving import failure, info, stub_of
+
+VIDEO = make_videos(1, seed=9, prefix="up")[0]
+FRAMES = VIDEO.frames.tobytes()
+LIMITS = Settings(port=0, frame_limit=200, body_limit_bytes=100_000, shutdown_s=5)
+
+
+@pytest.fixture(scope="module")
+def edges(served_library):
+    """Both edges of a library that is only searched."""
+    with serving(served_library, LIMITS) as rest, stub_of(served_library, LIMITS) as rpc:
+        yield rest, rpc
+
+
+@pytest.fixture
+def live_edges(scorer, index):
+    """Both edges of a library that takes uploads."""
+    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
+        library = SegmentLibrary(scorer, index, store)
+        with serving(library, LIMITS) as rest, stub_of(library, LIMITS) as rpc:
+            yield rest, rpc
+
+
+def score(rest: httpx.Client, frames: np.ndarray, **query: object) -> httpx.Response:
+    out = BytesIO()
+    np.save(out, frames)
+    return rest.post("/score", params=query, content=out.getvalue(), headers={"content-type": "application/x-npy"})
+
+
+# Each says in REST's words what an rpc answered.
+
+
+def bundle(message: pb.Bundle) -> dict[str, object]:
+    return {"name": message.name, "version": message.version, "digest": message.digest}
+
+
+def generation(message: pb.Generation) -> dict[str, object]:
+    names = ("number", "created_at", "segments", "videos", "kept_per_tag")
+    return {name: getattr(message, name) for name in names} | {"bundle": bundle(message.bundle)}
+
+
+def tag(message: pb.Tag) -> dict[str, object]:
+    return {"tag": message.name, "label_index": message.label_index, "knowledge_graph_id": message.knowledge_graph_id}
+
+
+def search(message: pb.SearchResponse, *, merge: bool) -> dict[str, object]:
+    hits = [
+        {"segment": segment_id(hit.video, hit.start_s), "video": hit.video, "start_s": hit.start_s,
+         "end_s": hit.start_s + SEGMENT_FRAMES, "score": np.float32(hit.score)}
+        for hit in message.segments
+    ]  # fmt: skip
+    moments = [
+        {"video": each.video, "start_s": each.start_s, "end_s": each.end_s,
+         "peak": segment_id(each.video, each.peak_s), "score": np.float32(each.score)}
+        for each in message.moments
+    ]  # fmt: skip
+    return {
+        "tags": [tag(each) for each in message.tags], "generation": generation(message.generation),
+        "sequence": message.sequence, "complete": message.complete,
+        **({"moments": moments} if merge else {"segments": hits}),
+    }  # fmt: skip
+
+
+def scored(message: pb.ScoreResponse) -> dict[str, object]:
+    segments = [
+        {"segment": segment_id(message.video, each.start_s), "start_s": each.start_s,
+         "end_s": each.start_s + SEGMENT_FRAMES,
+         "tags": [{"tag": t.tag, "label_index": t.label_index, "score": np.float32(t.score)} for t in each.tags]}
+        for each in message.segments
+    ]  # fmt: skip
+    kept = {"sequence": message.stored.sequence, "unchanged": message.stored.unchanged}
+    return {
+        "video": message.video, "frames": message.frames, "bundle": bundle(message.bundle),
+        "stored": kept if message.HasField("stored") else None, "segments": segments,
+    }  # fmt: skip
+
+
+def video(message: pb.GetVideoResponse) -> dict[str, object]:
+    rows = [
+        {"tag": tag(row.tag), "scores": [None if math.isnan(each) else np.float32(each) for each in row.scores]}
+        for row in message.tags
+    ]
+    return {
+        "video": message.video, "generation": generation(message.generation), "sequence": message.sequence,
+        "starts_s": list(message.starts_s), "tags": rows,
+    }  # fmt: skip
+
+
+def plain(answer: httpx.Response, wanted: dict[str, object]) -> dict[str, object]:
+    """REST's answer with the members that both edges have, and its decimals as the numbers that they stand for."""
+    assert answer.status_code == 200, answer.text
+    return {name: _single(member) for name, member in answer.json().items() if name in wanted}
+
+
+def _single(value: object) -> object:
+    if isinstance(value, float):
+        return np.float32(value)
+    if isinstance(value, list):
+        return [_single(each) for each in value]
+    return {name: _single(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+QUERIES = [
+    {"tag": "Rain"},
+    {"tag": "Rain", "k": 1},
+    {"tag": "rain and not Cat", "k": 50},
+    {"tag": "(Cat or Guitar) and Speech", "k": 1000, "min_score": 0.05},
+    {"tag": "43", "k": 10, "per_video": 1},
+    {"tag": "/m/002", "min_score": 1.0},
+]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: " ".join(map(str, query.values())))
+def test_searches(edges, query, merge):
+    rest, rpc = edges
+    answer = search(rpc.Search(pb.SearchRequest(**query, merge=merge)), merge=merge)
+    assert plain(rest.get("/search", params={**query, "merge": merge}), answer) == answer
+    (streamed,) = rpc.SearchStream(pb.SearchRequest(**query, merge=merge))
+    assert search(streamed, merge=merge) == answer
+
+
+@pytest.mark.parametrize("query", [{}, {"prefix": "do"}, {"prefix": "DOG", "limit": 1}, {"prefix": "nothing"}])
+def test_lists_of_tags(edges, query):
+    rest, rpc = edges
+    message = rpc.ListTags(pb.ListTagsRequest(**query))
+    tags = [{**tag(each.tag), "segments": each.segments} for each in message.tags]
+    assert rest.get("/tags", params=query).json() == {"generation": message.generation, "tags": tags}
+
+
+def test_strips(edges, videos):
+    rest, rpc = edges
+    for each in videos[:5]:
+        answer = video(rpc.GetVideo(pb.GetVideoRequest(video=each.id, tags=["Rain", "cat"])))
+        assert plain(rest.get(f"/videos/{each.id}", params={"tag": ["Rain", "cat"]}), answer) == answer
+
+
+@pytest.mark.parametrize("options", [{}, {"top": 3}, {"video": "mine", "top": 1}])
+def test_scores(edges, options):
+    rest, rpc = edges
+    answer = scored(rpc.Score(pb.ScoreRequest(frames=FRAMES, **options)))
+    query = {"video_id" if name == "video" else name: value for name, value in options.items()}
+    told = plain(score(rest, VIDEO.frames, **query), answer)
+    assert [each["tags"] for each in told.pop("segments")] == [  # batch mates may move a score by 1e-5
+        [{**t, "score": pytest.approx(t["score"], abs=1e-5)} for t in each["tags"]] for each in answer.pop("segments")
+    ]
+    assert told == answer
+
+
+def test_uploads_and_deletions(live_edges):
+    rest, rpc = live_edges
+    upload = pb.ScoreRequest(video="mine", frames=FRAMES, index=True)
+    assert scored(rpc.Score(upload))["stored"] == {"sequence": 1, "unchanged": False}
+    assert score(rest, VIDEO.frames, video_id="mine", index=True).json()["stored"] == {
+        "sequence": 1, "unchanged": True,
+    }  # fmt: skip
+    answer = search(rpc.Search(pb.SearchRequest(tag="Rain", k=500)), merge=False)
+    assert plain(rest.get("/search", params={"tag": "Rain", "k": 500}), answer) == answer
+    assert any(hit["video"] == "mine" for hit in answer["segments"])
+    assert rest.delete("/videos/mine").json() == {"sequence": 2, "unchanged": False}
+    assert rpc.Search(pb.SearchRequest(tag="Rain", k=500)).sequence == 2
+
+
+def test_generations(index, scorer, shards):
+    reindex(scorer, shards[:1], index, keep=1000)
+    library = SegmentLibrary(scorer, IndexDirectory(index.root))
+    with serving(library, LIMITS) as rest, stub_of(library, LIMITS) as rpc:
+        there = rpc.ListGenerations(pb.ListGenerationsRequest())
+        answer = {"serving": there.serving, "numbers": list(there.numbers)}
+        assert plain(rest.get("/generations"), answer) == answer
+        activated = generation(rpc.ActivateGeneration(pb.ActivateGenerationRequest(number=1)))
+        assert plain(rest.post("/generations/1:activate"), activated) == activated
+
+
+# What is refused: a request of REST, one of gRPC, and the code that both answer.
+REFUSED = {
+    "half a query": (("GET", "/search?tag=Rain+and"), ("Search", pb.SearchRequest(tag="Rain and")), "invalid-input"),
+    "an unknown tag": (("GET", "/search?tag=Raim"), ("Search", pb.SearchRequest(tag="Raim")), "unknown-tag"),
+    "no tag": (("GET", "/search?tag="), ("Search", pb.SearchRequest()), "invalid-input"),
+    "a long tag": (
+        ("GET", f"/search?tag={'x' * 1001}"), ("Search", pb.SearchRequest(tag="x" * 1001)), "invalid-input",
+    ),
+    "k of 0": (("GET", "/search?tag=Rain&k=0"), ("Search", pb.SearchRequest(tag="Rain", k=0)), "invalid-input"),
+    "k beyond all": (
+        ("GET", "/search?tag=Rain&k=100001"), ("SearchStream", pb.SearchRequest(tag="Rain", k=100_001)),
+        "invalid-input",
+    ),
+    "a score beyond 1": (
+        ("GET", "/search?tag=Rain&min_score=1.01"), ("Search", pb.SearchRequest(tag="Rain", min_score=1.01)),
+        "invalid-input",
+    ),
+    "none of a video": (
+        ("GET", "/search?tag=Rain&per_video=0"), ("Search", pb.SearchRequest(tag="Rain", per_video=0)),
+        "invalid-input",
+    ),
+    "no tags listed": (("GET", "/tags?limit=0"), ("ListTags", pb.ListTagsRequest(limit=0)), "invalid-input"),
+    "too many listed": (("GET", "/tags?limit=1001"), ("ListTags", pb.ListTagsRequest(limit=1001)), "invalid-input"),
+    "a long prefix": (
+        ("GET", f"/tags?prefix={'x' * 257}"), ("ListTags", pb.ListTagsRequest(prefix="x" * 257)), "invalid-input",
+    ),
+    "an unknown video": (
+        ("GET", "/videos/nowhere?tag=Rain"), ("GetVideo", pb.GetVideoRequest(video="nowhere", tags=["Rain"])),
+        "unknown-video",
+    ),
+    "a strip of nothing": (("GET", "/videos/v001"), ("GetVideo", pb.GetVideoRequest(video="v001")), "invalid-input"),
+    "a strip of too much": (
+        ("GET", "/videos/v001?" + "&".join(["tag=Rain"] * 101)),
+        ("GetVideo", pb.GetVideoRequest(video="v001", tags=["Rain"] * 101)), "invalid-input",
+    ),
+    "deleting": (("DELETE", "/videos/v001"), ("DeleteVideo", pb.DeleteVideoRequest(video="v001")), "not-indexing"),
+    "a generation that is gone": (
+        ("POST", "/generations/99:activate"), ("ActivateGeneration", pb.ActivateGenerationRequest(number=99)),
+        "unknown-generation",
+    ),
+    "generation 0": (
+        ("POST", "/generations/0:activate"), ("ActivateGeneration", pb.ActivateGenerationRequest(number=0)),
+        "invalid-input",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(edges, what):
+    rest, rpc = edges
+    (verb, path), (method, request), code = REFUSED[what]
+    problem, error = rest.request(verb, path).json(), failure(getattr(rpc, method), request)
+    assert problem["type"] == f"/problems/{code}"
+    assert info(error).reason == code
+    if "nearest" in problem:
+        assert info(error).metadata["nearest"].split("\n") == problem["nearest"]
+
+
+UPLOADS = {
+    "no frames": (np.zeros((0, VIDEO.frames.shape[1]), np.uint8), {}, "invalid-input"),
+    "another width": (np.zeros((7, VIDEO.frames.shape[1] + 1), np.uint8), {}, "invalid-input"),
+    "too many frames": (np.zeros((201, VIDEO.frames.shape[1]), np.uint8), {}, "too-large"),
+    "too many bytes": (np.zeros((100_100 // VIDEO.frames.shape[1], VIDEO.frames.shape[1]), np.uint8), {}, "too-large"),
+    "no tags": (VIDEO.frames, {"top": 0}, "invalid-input"),
+    "too many tags": (VIDEO.frames, {"top": 1001}, "invalid-input"),
+    "an id with a comma": (VIDEO.frames, {"video": "a,b"}, "invalid-input"),
+    "indexing": (VIDEO.frames, {"index": True}, "not-indexing"),
+}
+
+
+@pytest.mark.parametrize("what", UPLOADS)
+def test_refused_uploads(edges, what):
+    rest, rpc = edges
+    frames, options, code = UPLOADS[what]
+    query = {"video_id" if name == "video" else name: value for name, value in options.items()}
+    assert score(rest, frames, **query).json()["type"] == f"/problems/{code}"
+    upload = pb.ScoreRequest(frames=frames.tobytes(), **options)
+    assert info(failure(rpc.Score, upload)).reason == code
+    assert info(failure(rpc.ScoreStream, iter([upload]))).reason == code

@@ -1,0 +1,189 @@
+"""Who may call what, rpc by rpc, over a real server: no key, a wrong one, and one of each scope."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from segsearch.service.rpc.access import NEEDS, key_of
+from segsearch.service.security.key_file import add_key
+from segsearch.service.security.keys import Scope, make_key
+from segsearch.service.settings import Settings
+from segsearch.v1 import search_pb2 as pb
+from segsearch.v1.search_pb2_grpc import SegmentSearchStub
+from tests.rpc_serving import TIMEOUT_S, details, failure, reason, rpc_serving
+from tests.tiny_model import SPEC
+
+FRAMES = pb.ScoreRequest(frames=bytes(3 * SPEC.size))
+# Every method with what it asks of a key and a request that succeeds.
+METHODS = {
+    "Search": ("read", pb.SearchRequest(tag="Rain")),
+    "SearchStream": ("read", pb.SearchRequest(tag="Rain")),
+    "Score": ("write", FRAMES),
+    "ScoreStream": ("write", [FRAMES]),
+    "ListTags": ("read", pb.ListTagsRequest()),
+    "GetVideo": ("read", pb.GetVideoRequest(video="v001", tags=["Rain"])),
+    "DeleteVideo": ("write", pb.DeleteVideoRequest(video="v001")),
+    "ListGenerations": ("read", pb.ListGenerationsRequest()),
+    "ActivateGeneration": ("admin", pb.ActivateGenerationRequest(number=1)),
+}
+CALLERS = ("none", "wrong", "read", "write", "admin")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory) -> dict[str, str]:
+    """A key of each scope, one that nobody knows, and the file of them."""
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    made = {"file": str(file), "wrong": make_key("read", Scope.read)[0]}
+    for scope in Scope:
+        made[scope.value], kept = make_key(scope.value, scope)
+        add_key(file, kept)
+    return made
+
+
+@pytest.fixture(scope="module")
+def channel(served_library, keys):
+    with rpc_serving(served_library, Settings(keys=Path(keys["file"]), shutdown_s=5)) as opened:
+        yield opened
+
+
+def outcome(channel: grpc.Channel, method: str, metadata: list[tuple[str, str]]) -> StatusCode:
+    """The code that a call ends with."""
+    request = METHODS[method][1]
+    try:
+        answer = getattr(SegmentSearchStub(channel), method)(
+            iter(request) if isinstance(request, list) else request, metadata=metadata, timeout=TIMEOUT_S
+        )
+        if method == "SearchStream":
+            list(answer)
+    except grpc.RpcError as error:
+        return error.code()
+    return StatusCode.OK
+
+
+def bearer(key: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {key}")]
+
+
+def wanted(method: str, caller: str) -> StatusCode:
+    if caller in ("none", "wrong"):
+        return StatusCode.UNAUTHENTICATED
+    order = ["read", "write", "admin"]
+    if order.index(caller) < order.index(METHODS[method][0]):
+        return StatusCode.PERMISSION_DENIED
+    return StatusCode.FAILED_PRECONDITION if method == "DeleteVideo" else StatusCode.OK  # this server only searches
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_each_caller_gets_what_each_method_allows(channel, keys, caller):
+    metadata = bearer(keys[caller]) if caller != "none" else []
+    assert {m: outcome(channel, m, metadata) for m in METHODS} == {m: wanted(m, caller) for m in METHODS}
+
+
+def test_no_method_is_missing_here():
+    service = pb.DESCRIPTOR.services_by_name["SegmentSearch"]
+    assert set(METHODS) == {method.name for method in service.methods}
+    assert {method: scope for method, (scope, _) in METHODS.items()} == {m: n for m, n in NEEDS.items() if n}
+
+
+def test_health_needs_no_key(channel):
+    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [("authorization", "Basic cmVhZDpyZWFk")],
+        [("authorization", "Bearer")],
+        [("authorization", "")],
+        [("x-api-key", "")],
+        [("x-api-key", "x" * 4_000)],
+        [("authorization", "Bearer segsearch.read.0")],
+    ],
+)
+def test_metadata_that_is_no_key_is_unauthorised(channel, metadata):
+    error = failure(SegmentSearchStub(channel).ListTags, pb.ListTagsRequest(), metadata=metadata)
+    assert (error.code(), reason(error)) == (StatusCode.UNAUTHENTICATED, "unauthorised")
+
+
+def test_a_key_may_come_in_either_way_but_not_in_both(channel, keys):
+    assert outcome(channel, "ListTags", [("x-api-key", keys["read"])]) is StatusCode.OK
+    assert outcome(channel, "ListTags", [("authorization", f"bearer {keys['read']}")]) is StatusCode.OK
+    both = [("x-api-key", keys["read"]), *bearer(keys["admin"])]
+    assert outcome(channel, "ListTags", both) is StatusCode.UNAUTHENTICATED
+    assert key_of([("user-agent", "x")]) is None
+
+
+def test_without_a_key_the_request_is_not_waited_for(channel):
+    """The client sends nothing, and does not say that it is done either."""
+    answered = threading.Event()
+
+    def silence():
+        answered.wait(TIMEOUT_S)
+        yield FRAMES
+
+    error = failure(SegmentSearchStub(channel).ScoreStream, silence())
+    answered.set()
+    assert error.code() is StatusCode.UNAUTHENTICATED
+
+
+def test_a_key_that_is_taken_out_is_refused_from_then_on(served_library, tmp_path):
+    key, kept = make_key("anna", Scope.read)
+    add_key(tmp_path / "keys", kept)
+    with rpc_serving(served_library, Settings(keys=tmp_path / "keys", shutdown_s=5)) as channel:
+        assert outcome(channel, "ListTags", bearer(key)) is StatusCode.OK
+        (tmp_path / "keys").write_text("# nobody\n")
+        assert outcome(channel, "ListTags", bearer(key)) is StatusCode.UNAUTHENTICATED
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(served_library, keys):
+    settings = Settings(keys=Path(keys["file"]), rate_per_s=0.1, rate_burst=2, shutdown_s=5)
+    with rpc_serving(served_library, settings) as channel:
+        assert [outcome(channel, "ListTags", bearer(keys["read"])) for _ in range(2)] == [StatusCode.OK] * 2
+        stub = SegmentSearchStub(channel)
+        error = failure(stub.ListTags, pb.ListTagsRequest(), metadata=bearer(keys["read"]))
+        assert (error.code(), reason(error)) == (StatusCode.RESOURCE_EXHAUSTED, "rate-limited")
+        (retry,) = details(error, RetryInfo)
+        assert 1 <= retry.retry_delay.seconds <= 10
+        assert outcome(channel, "ListTags", bearer(keys["write"])) is StatusCode.OK
+
+
+# Request ids and the audit trail
+
+
+def test_every_answer_has_a_request_id_and_the_callers_is_kept_where_it_is_plain(channel, keys):
+    stub = SegmentSearchStub(channel)
+
+    def given(*metadata: tuple[str, str]) -> str:
+        _, call = stub.ListTags.with_call(
+            pb.ListTagsRequest(), metadata=[*bearer(keys["read"]), *metadata], timeout=TIMEOUT_S
+        )
+        return dict(call.trailing_metadata())["x-request-id"]
+
+    assert given(("x-request-id", "mine-1")) == "mine-1"
+    assert len(given(("x-request-id", 'a"b {}'))) == 16
+    assert given() != given()
+    error = failure(stub.ListTags, pb.ListTagsRequest(), metadata=[("x-request-id", "mine-2")])
+    assert dict(error.trailing_metadata())["x-request-id"] == "mine-2"
+
+
+def test_an_admin_action_leaves_one_line_with_key_and_request(channel, keys, caplog):
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        for number, caller in enumerate(("admin", "read")):
+            outcome(channel, "ActivateGeneration", [*bearer(keys[caller]), ("x-request-id", f"r-{number}")])
+        outcome(channel, "ListTags", bearer(keys["admin"]))
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "segsearch.service"]
+    told = [(line["request"], line["key"], line["status"], line["path"]) for line in lines
+            if line["event"] == "admin_action"]  # fmt: skip
+    assert told == [
+        ("r-0", "admin", "OK", "ActivateGeneration"),
+        ("r-1", "read", "PERMISSION_DENIED", "ActivateGeneration"),
+    ]
+    assert all(keys[scope].split(".")[2] not in caplog.text for scope in Scope)

@@ -1,0 +1,270 @@
+"""Every rpc over a real server: what it answers, and what it says when it cannot."""
+
+import numpy as np
+import pytest
+from google.rpc.error_details_pb2 import BadRequest
+from grpc import StatusCode
+
+from segsearch.core.score_codes import PROBABILITIES
+from segsearch.core.segments import segment_starts
+from segsearch.service.index.format import LIVE
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.settings import Settings
+from segsearch.v1 import search_pb2 as pb
+from tests.library_fixtures import make_videos
+from tests.rpc_serving import details, failure, info, reason, stub_of
+from tests.tiny_model import SPEC
+
+VIDEO = make_videos(1, seed=7, prefix="up")[0]
+FRAMES = VIDEO.frames.tobytes()
+FRAME_LIMIT = 200
+
+
+@pytest.fixture(scope="module")
+def stub(served_library):
+    with stub_of(served_library, Settings(frame_limit=FRAME_LIMIT, body_limit_bytes=100_000, shutdown_s=5)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def live(scorer, index):
+    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
+        yield SegmentLibrary(scorer, index, store)
+
+
+@pytest.fixture
+def live_stub(live):
+    with stub_of(live) as opened:
+        yield opened
+
+
+def hits(answer):
+    return [(hit.video, hit.start_s, hit.score) for hit in answer.segments]
+
+
+def library_hits(page):
+    return list(zip(page.video_ids, page.starts.tolist(), PROBABILITIES[page.codes].tolist(), strict=True))
+
+
+# Searching
+
+
+def test_a_search_answers_what_the_library_finds(stub, served_library):
+    answer = stub.Search(pb.SearchRequest(tag="rain", k=7, min_score=0.01, per_video=2))
+    page = served_library.search("rain", 7, min_score=0.01, per_video=2)
+    assert hits(answer) == library_hits(page)
+    assert (answer.generation.number, answer.sequence, answer.complete) == (1, 0, True)
+    assert [tag.name for tag in answer.tags] == ["Rain"]
+
+
+def test_a_hundred_segments_are_found_unless_told(stub):
+    assert len(stub.Search(pb.SearchRequest(tag="Rain")).segments) == 100
+
+
+def test_the_same_search_again_has_the_same_bytes_until_something_changes(live_stub):
+    question = pb.SearchRequest(tag="Rain", k=5)
+    first = live_stub.Search(question)
+    assert live_stub.Search(question).SerializeToString() == first.SerializeToString()
+    live_stub.DeleteVideo(pb.DeleteVideoRequest(video=first.segments[0].video))
+    after = live_stub.Search(question)
+    assert after.sequence == 1
+    assert first.segments[0].video not in {hit.video for hit in after.segments}
+
+
+def test_moments_come_in_the_place_of_segments(stub, served_library):
+    answer = stub.Search(pb.SearchRequest(tag="Rain", k=20, merge=True))
+    page = served_library.moments("Rain", 20)
+    assert not answer.segments
+    assert [(m.video, m.start_s, m.end_s, m.peak_s) for m in answer.moments] == list(
+        zip(page.video_ids, page.starts.tolist(), page.ends.tolist(), page.peaks.tolist(), strict=True)
+    )
+
+
+def test_a_streamed_search_of_100_000_comes_in_messages_that_together_are_the_answer(large_stub, large_library):
+    answers = list(large_stub.SearchStream(pb.SearchRequest(tag="Rain", k=100_000)))
+    page = large_library.search("Rain", 100_000)
+    assert len(answers) > 1
+    assert all(len(answer.segments) <= 10_000 for answer in answers)
+    assert [hit for answer in answers for hit in hits(answer)] == library_hits(page)
+    assert [answer.HasField("generation") for answer in answers] == [True] + [False] * (len(answers) - 1)
+
+
+def test_a_streamed_search_without_hits_still_says_what_it_was_asked(stub):
+    (answer,) = stub.SearchStream(pb.SearchRequest(tag="Rain", min_score=1.0))
+    assert (len(answer.segments), answer.tags[0].name, answer.generation.number) == (0, "Rain", 1)
+
+
+@pytest.fixture(scope="module")
+def large_library(tmp_path_factory, scorer):
+    """A library of more segments than one message may hold."""
+    from tests.library_fixtures import write_shards
+
+    videos = [video for seed in range(12) for video in make_videos(250, seed=seed, prefix=f"p{seed:02d}")]
+    files = write_shards(tmp_path_factory.mktemp("large"), videos, 1)
+    directory = IndexDirectory(tmp_path_factory.mktemp("large") / "index")
+    reindex(scorer, files, directory, keep=100_000)
+    return SegmentLibrary(scorer, directory)
+
+
+@pytest.fixture(scope="module")
+def large_stub(large_library):
+    with stub_of(large_library) as opened:
+        yield opened
+
+
+# Scoring
+
+
+def test_a_score_names_the_best_tags_of_every_segment(stub, served_library):
+    answer = stub.Score(pb.ScoreRequest(video="mine", frames=FRAMES, top=3))
+    scored = served_library.score(VIDEO.frames, 3)
+    entries = served_library.scorer.bundle.vocabulary.entries
+    assert (answer.video, answer.frames, answer.HasField("stored")) == ("mine", len(VIDEO.frames), False)
+    assert [segment.start_s for segment in answer.segments] == segment_starts(len(VIDEO.frames)).tolist()
+    assert [[tag.tag for tag in segment.tags] for segment in answer.segments] == [
+        [entries[row].name for row in rows] for rows in scored.classes
+    ]
+    told = [[tag.score for tag in segment.tags] for segment in answer.segments]
+    np.testing.assert_allclose(told, scored.probabilities, atol=1e-5)
+
+
+def test_frames_in_pieces_score_as_frames_in_one(stub):
+    whole = stub.Score(pb.ScoreRequest(video="mine", frames=FRAMES, top=3))
+    cut = 2 * SPEC.size
+    pieces = [pb.ScoreRequest(video="mine", top=3), pb.ScoreRequest(frames=FRAMES[:cut]),
+              pb.ScoreRequest(frames=FRAMES[cut:])]  # fmt: skip
+    assert stub.ScoreStream(iter(pieces)) == whole
+
+
+def test_an_upload_can_be_found_once_it_is_answered_and_is_gone_once_deleted(live_stub):
+    upload = pb.ScoreRequest(video="mine", frames=FRAMES, index=True)
+    assert live_stub.Score(upload).stored == pb.Stored(sequence=1)
+    assert live_stub.ScoreStream(iter([upload])).stored == pb.Stored(sequence=1, unchanged=True)
+    found = live_stub.Search(pb.SearchRequest(tag="Rain", k=1000))
+    assert sum(hit.video == "mine" for hit in found.segments) == len(segment_starts(len(VIDEO.frames)))
+    assert live_stub.DeleteVideo(pb.DeleteVideoRequest(video="mine")) == pb.Stored(sequence=2)
+    assert reason(failure(live_stub.DeleteVideo, pb.DeleteVideoRequest(video="mine"))) == "unknown-video"
+
+
+# The rest
+
+
+def test_tags_that_begin_so_come_with_their_counts(stub, served_library):
+    answer = stub.ListTags(pb.ListTagsRequest(prefix="dog", limit=5))
+    found = served_library.tags("dog", 5)
+    assert [(each.tag.name, each.segments) for each in answer.tags] == [(tag.name, n) for tag, n in found.counts]
+    assert answer.generation == 1
+
+
+def test_a_video_has_a_score_for_each_tag_and_segment(stub, videos):
+    answer = stub.GetVideo(pb.GetVideoRequest(video=videos[3].id, tags=["Cat", "Rain"]))
+    assert [row.tag.name for row in answer.tags] == ["Cat", "Rain"]
+    assert list(answer.starts_s) == segment_starts(len(videos[3].frames)).tolist()
+    every = stub.Search(pb.SearchRequest(tag="Rain", k=1000)).segments
+    own = {hit.start_s: hit.score for hit in every if hit.video == videos[3].id}
+    assert dict(zip(answer.starts_s, answer.tags[1].scores, strict=True)) == own
+
+
+def test_a_score_that_is_not_kept_is_no_number(scorer, shards, tmp_path, videos):
+    directory = IndexDirectory(tmp_path / "short")
+    reindex(scorer, shards, directory, keep=1)
+    with stub_of(SegmentLibrary(scorer, directory)) as short:
+        strips = [short.GetVideo(pb.GetVideoRequest(video=video.id, tags=["Rain"])).tags[0] for video in videos]
+    scores = np.concatenate([strip.scores for strip in strips])
+    assert np.isfinite(scores).sum() == 1
+
+
+def test_an_older_generation_answers_after_it_was_activated(index, scorer, shards):
+    reindex(scorer, shards[:1], index, keep=1000)
+    library = SegmentLibrary(scorer, IndexDirectory(index.root))
+    with stub_of(library) as stub:
+        assert stub.ListGenerations(pb.ListGenerationsRequest()) == pb.ListGenerationsResponse(
+            serving=2, numbers=[1, 2]
+        )
+        assert stub.ActivateGeneration(pb.ActivateGenerationRequest(number=1)).number == 1
+        library.refresh()
+        assert stub.Search(pb.SearchRequest(tag="Rain")).generation.number == 1
+
+
+# What cannot be answered
+
+WRONG = {
+    "no tag": ("Search", pb.SearchRequest(), "tag"),
+    "a tag that is too long": ("Search", pb.SearchRequest(tag="x" * 1001), "tag"),
+    "half a query": ("Search", pb.SearchRequest(tag="Rain and"), "tag"),
+    "no segments": ("Search", pb.SearchRequest(tag="Rain", k=0), "k"),
+    "fewer than none": ("Search", pb.SearchRequest(tag="Rain", k=-1), "k"),
+    "more than a page": ("Search", pb.SearchRequest(tag="Rain", k=10_001), "k"),
+    "more than there can be": ("SearchStream", pb.SearchRequest(tag="Rain", k=100_001), "k"),
+    "a score beyond one": ("Search", pb.SearchRequest(tag="Rain", min_score=1.5), "min_score"),
+    "a score that is none": ("Search", pb.SearchRequest(tag="Rain", min_score=float("nan")), "min_score"),
+    "none of each video": ("Search", pb.SearchRequest(tag="Rain", per_video=0), "per_video"),
+    "a long prefix": ("ListTags", pb.ListTagsRequest(prefix="x" * 257), "prefix"),
+    "no tags to list": ("ListTags", pb.ListTagsRequest(limit=0), "limit"),
+    "too many tags to list": ("ListTags", pb.ListTagsRequest(limit=1001), "limit"),
+    "a strip without tags": ("GetVideo", pb.GetVideoRequest(video="v001"), "tags"),
+    "a strip of too many": ("GetVideo", pb.GetVideoRequest(video="v001", tags=["Rain"] * 101), "tags"),
+    "an id that is too long": ("DeleteVideo", pb.DeleteVideoRequest(video="x" * 257), "video"),
+    "generation 0": ("ActivateGeneration", pb.ActivateGenerationRequest(number=0), "number"),
+    "a generation beyond": ("ActivateGeneration", pb.ActivateGenerationRequest(number=1 << 40), "number"),
+    "no frames": ("Score", pb.ScoreRequest(), "frames"),
+    "half a frame": ("Score", pb.ScoreRequest(frames=FRAMES[:-1]), "frames"),
+    "no tags of a segment": ("Score", pb.ScoreRequest(frames=FRAMES, top=0), "top"),
+    "an id with a blank": ("Score", pb.ScoreRequest(frames=FRAMES, video="a b"), "video"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_cannot_be_used_is_named(stub, what):
+    method, request, field = WRONG[what]
+    error = failure(getattr(stub, method), request)
+    assert (error.code(), reason(error)) == (StatusCode.INVALID_ARGUMENT, "invalid-input")
+    (bad,) = details(error, BadRequest)
+    assert [fault.field for fault in bad.field_violations] == [field]
+    assert "wanted" in error.details()
+
+
+def test_an_unknown_tag_comes_with_the_nearest_ones(stub):
+    error = failure(stub.Search, pb.SearchRequest(tag="Dog barks"))
+    assert (error.code(), reason(error)) == (StatusCode.NOT_FOUND, "unknown-tag")
+    assert "Dog bark" in info(error).metadata["nearest"].split("\n")
+
+
+def test_a_generation_that_is_not_there_is_named_without_a_path(stub, served_library):
+    error = failure(stub.ActivateGeneration, pb.ActivateGenerationRequest(number=99))
+    assert (error.code(), reason(error)) == (StatusCode.NOT_FOUND, "unknown-generation")
+    assert str(served_library.index.root) not in f"{error.details()}{info(error)}"
+
+
+def test_a_server_that_only_searches_says_so(stub):
+    for method, request in (
+        ("Score", pb.ScoreRequest(frames=FRAMES, index=True)),
+        ("DeleteVideo", pb.DeleteVideoRequest(video="v001")),
+    ):
+        error = failure(getattr(stub, method), request)
+        assert (error.code(), reason(error)) == (StatusCode.FAILED_PRECONDITION, "not-indexing")
+
+
+def test_a_video_that_is_too_long_is_refused_in_one_message_and_in_many(stub):
+    frame = bytes(SPEC.size)
+    whole = failure(stub.Score, pb.ScoreRequest(frames=frame * (FRAME_LIMIT + 1)))
+    many = failure(stub.ScoreStream, (pb.ScoreRequest(frames=frame) for _ in range(FRAME_LIMIT + 50)))
+    for error in (whole, many):
+        assert (error.code(), reason(error)) == (StatusCode.RESOURCE_EXHAUSTED, "too-large")
+
+
+def test_a_stream_without_a_message_and_options_in_the_middle_are_refused(stub):
+    assert "no message" in failure(stub.ScoreStream, iter(())).details()
+    again = [pb.ScoreRequest(frames=FRAMES), pb.ScoreRequest(frames=FRAMES, top=3)]
+    assert "options again" in failure(stub.ScoreStream, iter(again)).details()
+
+
+def test_an_index_without_a_generation_can_be_scored_with_but_not_searched(scorer, tmp_path):
+    (tmp_path / "index").mkdir()
+    with stub_of(SegmentLibrary(scorer, IndexDirectory(tmp_path / "index"))) as stub:
+        error = failure(stub.Search, pb.SearchRequest(tag="Rain"))
+        assert (error.code(), reason(error)) == (StatusCode.UNAVAILABLE, "no-generation")
+        assert stub.Score(pb.ScoreRequest(frames=FRAMES)).frames == len(VIDEO.frames)
