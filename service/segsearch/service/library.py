@@ -6,6 +6,8 @@ one view and answers from it alone, so that no answer mixes two generations or t
 T frames, F codes a frame, S segments, C classes, k hits.
 """
 
+import logging
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,11 +16,20 @@ from typing import Final
 import numpy as np
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import FeatureSpaceMismatch, NoEmbeddings, NotIndexing, UnknownVideo, VocabularyMismatch
+from segsearch.core.errors import (
+    FeatureSpaceMismatch,
+    ModelNotLoaded,
+    NoEmbeddings,
+    NotConfigured,
+    NotIndexing,
+    UnknownVideo,
+    VocabularyMismatch,
+)
 from segsearch.core.score_codes import PROBABILITIES, encode_probabilities
 from segsearch.core.segments import segment_id
 from segsearch.core.vocabulary import ClassOrdinal
 from segsearch.service.current_view import CurrentView
+from segsearch.service.events import log
 from segsearch.service.index.expression import parse, tags_of
 from segsearch.service.index.format import POSTINGS_CAP
 from segsearch.service.index.generation import Generation
@@ -29,6 +40,7 @@ from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
 from segsearch.service.index.view import View
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
+from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.scorer import NOBODY, Caller, Scorer, Scores, awaited
 from segsearch.service.scoring.scorer_in_use import ScorerInUse
 from segsearch.service.similar_segments import (
@@ -58,12 +70,20 @@ class Begun:
 class SegmentLibrary:
     """Searches, scores and stores. Methods may be called from any number of threads."""
 
-    def __init__(self, scorer: Scorer, index: IndexDirectory, store: LiveStore | None = None):
-        """store: where uploads go; without one nothing can be added, and only the generation is searched.
+    def __init__(
+        self,
+        scorer: Scorer,
+        index: IndexDirectory,
+        store: LiveStore | None = None,
+        *,
+        bundles: BundleFolder | None = None,
+    ):
+        """store: where uploads go; without one nothing can be added, and only the generation is searched. bundles:
+        whose models may take the scorer's place.
 
         Raises GenerationCorrupt, VocabularyMismatch or FeatureSpaceMismatch where an index cannot be served.
         """
-        self._in_use = ScorerInUse(scorer)
+        self._in_use, self._bundles, self._loading = ScorerInUse(scorer), bundles, threading.Lock()
         self.index, self.store = index, store
         self._current = CurrentView(index, store, self._check)
 
@@ -75,6 +95,27 @@ class SegmentLibrary:
     def close(self) -> None:
         """Closes the scorer in use, once the videos that were begun are scored."""
         self._in_use.close()
+
+    def check_loads(self) -> None:
+        """Raises NotConfigured where no bundle can be loaded, whichever it is."""
+        self._bundle_folder()
+
+    def load(self, path: str) -> Bundle:
+        """Puts the bundle at a path of the folder of bundles in the place of the one in use, proved and warm.
+
+        Videos that were begun end on the old one. Raises NotConfigured, InvalidInput, ModelNotLoaded or ModelUnfit:
+        then the old one stays.
+        """
+        folder = self._bundle_folder()
+        with self._loading:
+            try:
+                scorer = folder.scorer(path, self.scorer)
+            except ModelNotLoaded as error:
+                log("model_not_loaded", level=logging.ERROR, path=path, reason=error.reason)
+                raise
+            log("model_loaded", path=path, digest=scorer.bundle.digest, before=self.scorer.bundle.digest)
+            self._in_use.replace(scorer)
+        return scorer.bundle
 
     def view(self) -> View:
         """What the library holds now; raises NoGeneration before the first reindex."""
@@ -215,6 +256,11 @@ class SegmentLibrary:
         found = view.vocabulary.starting_with(prefix, limit)
         counts = [(view.vocabulary[ordinal], view.count(ClassOrdinal(ordinal))) for ordinal in found]
         return TagList(view.manifest, view.sequence, counts)
+
+    def _bundle_folder(self) -> BundleFolder:
+        if self._bundles is None:
+            raise NotConfigured("bundles")
+        return self._bundles
 
     def _store(self) -> LiveStore:
         if self.store is None:

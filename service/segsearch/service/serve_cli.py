@@ -149,6 +149,7 @@ def serve(
     from segsearch.service.library import SegmentLibrary
     from segsearch.service.rest.app import build
     from segsearch.service.scoring.batching_scorer import BatchingScorer
+    from segsearch.service.scoring.bundle_folder import BundleFolder
     from segsearch.service.scoring.onnx_scorer import OnnxScorer
     from segsearch.service.scoring.queue_metrics import QueueMetrics
     from segsearch.service.scoring.tuning import Tuning
@@ -174,7 +175,8 @@ def serve(
         scorer = stack.enter_context(open_scorer(opened))
         space = opened.manifest.features.space
         store = stack.enter_context(LiveStore.open(index / LIVE, space)) if live else None
-        library = SegmentLibrary(scorer, IndexDirectory(index), store)
+        loadable = BundleFolder(bundles, open_scorer) if bundles else None
+        library = SegmentLibrary(scorer, IndexDirectory(index), store, bundles=loadable)
         stack.callback(library.close)
         app = build(library, settings)
         if check:

@@ -28,7 +28,7 @@ STATUS: Final[dict[type[SegsearchError], StatusCode]] = {
     errors.Unauthorised: StatusCode.UNAUTHENTICATED,
     errors.Forbidden: StatusCode.PERMISSION_DENIED,
     errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
-    errors.QueueFull: StatusCode.UNAVAILABLE,
+    errors.QueueFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyCalls: StatusCode.UNAVAILABLE,
     errors.DeadlinePassed: StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: StatusCode.UNAVAILABLE,
