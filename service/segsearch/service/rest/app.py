@@ -17,6 +17,7 @@ from segsearch.service.rest.answers import Problem, tag_texts
 from segsearch.service.rest.edge import Edge, failures
 from segsearch.service.rest.exchange import Exchanges
 from segsearch.service.rest.fast_search import FastSearch
+from segsearch.service.rest.idempotency import Remembered
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import add_handlers
 from segsearch.service.rest.request_body import BodyLimits
@@ -40,11 +41,11 @@ def build(library: SegmentLibrary, settings: Settings) -> ASGIApp:
     """
     metrics = Metrics(library)
     app = build_api(library, settings, metrics)
-    app.add_middleware(
-        FastSearch, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
+    fast = FastSearch(
+        app, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
         searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
     )  # fmt: skip
-    return Exchanges(app, metrics, log_requests=settings.log_requests)
+    return Exchanges(fast, metrics, log_requests=settings.log_requests)
 
 
 def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> FastAPI:
@@ -61,6 +62,7 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> 
         tag_texts=tag_texts(bundle.vocabulary),
         body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s),
         metrics=metrics,
+        remembered=Remembered(),
         score_threads=CapacityLimiter(SCORE_THREADS),
     )
     app.state.guard = _guard(settings)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.answers import TagTexts
+from segsearch.service.rest.idempotency import Remembered
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import MEDIA_TYPE
 from segsearch.service.rest.request_body import BodyLimits
@@ -29,6 +30,7 @@ class Edge:
     tag_texts: TagTexts
     body_limits: BodyLimits
     metrics: Metrics
+    remembered: Remembered
     score_threads: CapacityLimiter  # how many do the work around scoring at a time
 
     async def in_thread(self, work: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:

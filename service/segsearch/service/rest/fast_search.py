@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segsearch.core.errors import SegsearchError
@@ -23,6 +24,7 @@ from segsearch.service.rest.access import key_among, let_in
 from segsearch.service.rest.answer_cache import AnswerCache
 from segsearch.service.rest.answer_coding import best_coding
 from segsearch.service.rest.exchange import exchange_of
+from segsearch.service.rest.problems import on_bug
 from segsearch.service.rest.search_answers import JSON, Answer, SearchAnswers, SearchQuery, etag_of, form_of, not_modified
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.keys import Scope as KeyScope
@@ -74,6 +76,9 @@ class FastSearch:
             answer = await self._answer(scope)
         except (SegsearchError, ValidationError):
             answer = None  # the route finds the same, and says so
+        except Exception as error:
+            await on_bug(Request(scope), error)(scope, receive, send)
+            return
         if answer is None:
             await self._app(scope, receive, send)
             return

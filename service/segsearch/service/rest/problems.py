@@ -129,7 +129,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_bug)
+    app.add_exception_handler(Exception, on_bug)
 
 
 def document(request: Request, status: HTTPStatus, code: str, detail: str, **more: Any) -> Response:
@@ -166,7 +166,7 @@ def _headers(error: SegsearchError) -> dict[str, str]:
     """What an error tells a client's machinery."""
     if isinstance(error, errors.Unauthorised):
         return {"WWW-Authenticate": 'Bearer realm="segsearch"'}
-    if isinstance(error, errors.RateLimited | errors.QueueFull):
+    if isinstance(error, errors.RateLimited | errors.QueueFull | errors.IdempotencyKeyBusy):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, errors.TooSlow):
         return {"Connection": "close"}  # or the rest of the body, which nobody waits for, would keep it open
@@ -200,7 +200,8 @@ def _on_disconnect(_request: Request, _error: Exception) -> Response:
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
-def _on_bug(request: Request, error: Exception) -> Response:
+def on_bug(request: Request, error: Exception) -> Response:
+    """A bare 500 with an incident id: what went wrong stands in the log."""
     incident = _incident(request, error, trace="".join(traceback.format_exception(error)))
     return document(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "An unforeseen error.", incident=incident)
 

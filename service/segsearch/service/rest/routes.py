@@ -25,7 +25,8 @@ from segsearch.service.rest.answers import (
     score_json,
     tags_answer,
 )  # fmt: skip
-from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, edge_of, failures
+from segsearch.service.rest.edge import Edge, EdgeDep, Nothing, QueryModel, edge_of, failures
+from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_of
 from segsearch.service.rest.metrics import MEDIA_TYPE as METRICS_TYPE
 from segsearch.service.rest.problems import problem_page
 from segsearch.service.rest.request_body import read_body
@@ -65,14 +66,21 @@ def _json(request: Request, content: bytes) -> Response:
     "/score", response_model=ScoreAnswer, responses=failures(408, 409, 413, 415, 422, 503, 507),
     openapi_extra=REQUEST_BODY, dependencies=[WRITE],
 )  # fmt: skip
-async def score(request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Query()]) -> Response:
+async def score(
+    request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Query()], key: IdempotencyKey = None
+) -> Response:
     """Every 5-second segment of a video with its best tags, from the video's frame features."""
     caller = caller_of(request)
     edge.library.check_room(caller)  # whoever is refused anyway need not send a body
     body = await read_body(request, edge.body_limits)
-    video_id, begun = await edge.in_thread(_begun, request, body, query, caller)
-    await until_scored(request, begun.scores)
-    return await edge.in_thread(_scored, request, query, video_id, begun)
+    key = key if query.index else None  # scoring alone changes nothing
+    asked = await edge.in_thread(digest_of, request, body) if key is not None else b""
+    with edge.remembered.once(owner_of(request), key, asked) as attempt:
+        if attempt.content is None:
+            video_id, begun = await edge.in_thread(_begun, request, body, query, caller)
+            await until_scored(request, begun.scores)
+            attempt.content = await edge.in_thread(_scored, edge, query, video_id, begun)
+    return await edge.in_thread(_json, request, attempt.content)
 
 
 def _begun(request: Request, body: bytes, query: ScoreQuery, caller: Caller) -> tuple[str, Begun]:
@@ -81,12 +89,11 @@ def _begun(request: Request, body: bytes, query: ScoreQuery, caller: Caller) -> 
     return video_id, edge.library.begin(upload.frames, caller, add_as=video_id if query.index else None)
 
 
-def _scored(request: Request, query: ScoreQuery, video_id: str, begun: Begun) -> Response:
-    edge = edge_of(request)
+def _scored(edge: Edge, query: ScoreQuery, video_id: str, begun: Begun) -> bytes:
     scored, stored = edge.library.finish(begun, query.top)
     edge.metrics.scored_segments.inc(len(scored.starts))
     told = Upload(video_id, len(begun.frames), BundleAnswer.of(scored.bundle), stored)
-    return _json(request, score_json(told, scored, edge.tag_texts))
+    return score_json(told, scored, edge.tag_texts)
 
 
 @router.get("/tags", responses=failures(422, 503), dependencies=[READ])

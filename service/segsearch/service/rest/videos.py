@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from segsearch.core.score_codes import PROBABILITIES
@@ -11,6 +11,7 @@ from segsearch.service.pages import Strip
 from segsearch.service.rest.access import READ, WRITE
 from segsearch.service.rest.answers import GenerationAnswer, StoredAnswer, TagAnswer
 from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, failures
+from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_of
 
 router = APIRouter()
 
@@ -63,6 +64,11 @@ def video(edge: EdgeDep, video_id: VideoId, query: Annotated[StripQuery, Query()
 
 
 @router.delete("/videos/{video_id:path}", responses=failures(404, 409, 422, 503, 507), dependencies=[WRITE])
-def delete(edge: EdgeDep, video_id: VideoId, _: Nothing) -> StoredAnswer:
+def delete(
+    request: Request, edge: EdgeDep, video_id: VideoId, _: Nothing, key: IdempotencyKey = None
+) -> StoredAnswer:
     """Takes a video out of the library, for good."""
-    return StoredAnswer.of(edge.library.delete(video_id))
+    with edge.remembered.once(owner_of(request), key, digest_of(request)) as attempt:
+        if attempt.content is None:
+            attempt.content = StoredAnswer.of(edge.library.delete(video_id)).model_dump_json().encode()
+    return StoredAnswer.model_validate_json(attempt.content)
