@@ -14,8 +14,6 @@ from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rpc.server import RpcServer
 from segsearch.service.security.guard import Guard
-from segsearch.service.security.key_file import KeyRing
-from segsearch.service.security.rate_limit import RateLimit
 from segsearch.service.settings import Settings
 from segsearch.v1.search_pb2_grpc import SegmentSearchStub
 
@@ -27,9 +25,7 @@ D = TypeVar("D", ErrorInfo, BadRequest, RetryInfo)
 def rpc_serving(library: SegmentLibrary, settings: Settings | None = None) -> Iterator[grpc.Channel]:
     """A channel to a server of the library, for as long as the block lasts."""
     settings = settings or Settings(shutdown_s=5)
-    keys = KeyRing(settings.keys) if settings.keys else None
-    rate = RateLimit(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None
-    server = RpcServer(library, settings, Guard(keys, rate), Metrics(library))
+    server = RpcServer(library, settings, Guard.of(settings), Metrics(library))
     address = server.bind(0)
     server.start()
     with grpc.insecure_channel(address) as channel:

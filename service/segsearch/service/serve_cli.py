@@ -35,6 +35,9 @@ def serve(
     cache: CacheOption,
     host: Annotated[str, typer.Option(envvar="SEGSEARCH_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="SEGSEARCH_PORT", help="Port; 0 takes a free one.")] = 8000,
+    grpc_port: Annotated[
+        int | None, typer.Option(envvar="SEGSEARCH_GRPC_PORT", help="Port for gRPC, too; 0 takes a free one.")
+    ] = None,
     body_limit_bytes: Annotated[
         int, typer.Option(envvar="SEGSEARCH_BODY_LIMIT_BYTES", help="Largest request body, before and after inflating.")
     ] = BODY_LIMIT_BYTES,
@@ -129,12 +132,12 @@ def serve(
     provider: ProviderOption = Provider.auto,
     precision: PrecisionOption = Precision.float32,
 ) -> None:
-    """Answer searches and score uploads over HTTP."""
+    """Answer searches and score uploads over HTTP, and over gRPC if told."""
     settings = Settings(
         host=host, port=port, body_limit_bytes=body_limit_bytes, body_timeout_s=body_timeout_s, frame_limit=frame_limit,
         shutdown_s=shutdown_s, keys=keys, allow_open=allow_open, rate_per_s=rate_per_s, rate_burst=rate_burst,
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
-        answer_cache_bytes=answer_cache_bytes,
+        grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes,
         queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
     )  # fmt: skip
     from contextlib import ExitStack
@@ -148,11 +151,13 @@ def serve(
     from segsearch.service.index.live.store import LiveStore
     from segsearch.service.library import SegmentLibrary
     from segsearch.service.rest.app import build
+    from segsearch.service.rest.metrics import Metrics
     from segsearch.service.scoring.batching_scorer import BatchingScorer
     from segsearch.service.scoring.bundle_folder import BundleFolder
     from segsearch.service.scoring.onnx_scorer import OnnxScorer
     from segsearch.service.scoring.queue_metrics import QueueMetrics
     from segsearch.service.scoring.tuning import Tuning
+    from segsearch.service.security.guard import Guard
     from segsearch.service.server import serve_until_stopped, tls_context
 
     tls_context(settings)
@@ -178,9 +183,14 @@ def serve(
         loadable = BundleFolder(bundles, open_scorer) if bundles else None
         library = SegmentLibrary(scorer, IndexDirectory(index), store, bundles=loadable)
         stack.callback(library.close)
-        app = build(library, settings)
+        guard, metrics, rpc = Guard.of(settings), Metrics(library), None
+        app = build(library, settings, guard, metrics)
+        if grpc_port is not None:
+            from segsearch.service.rpc.server import RpcServer
+
+            rpc = RpcServer(library, settings, guard, metrics)
         if check:
             emit(event="checked", index=str(index), bundle=str(bundle), keys=settings.keys is not None,
                  tls=settings.tls_certificate is not None, live=live)  # fmt: skip
         else:
-            serve_until_stopped(app, settings)
+            serve_until_stopped(app, settings, rpc)

@@ -1,9 +1,11 @@
 """Runs the application on a socket: says where it listens, stops when told, lets requests under way finish."""
 
+import asyncio
 import signal
 import socket
 import ssl
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,18 +16,46 @@ from segsearch.service.connection import Connection
 from segsearch.service.settings import Settings
 
 
+class Companion(Protocol):
+    """A server of the same library on another port: `rpc.server` has it, and its packages need not be loaded here."""
+
+    def bind(self, port: int) -> str:
+        """Takes the port and says where it is; raises ConfigError."""
+
+    def start(self) -> None:
+        """Answers from now on."""
+
+    def drain(self) -> None:
+        """Takes nothing new."""
+
+    def close(self) -> None:
+        """Returns when all is answered that was begun."""
+
+
 class _Announcing(uvicorn.Server):
-    """Prints one JSON line with the URL as soon as connections are accepted."""
+    """Prints one JSON line with the URL as soon as connections are accepted; a companion starts and ends with it."""
+
+    def __init__(self, config: uvicorn.Config, companion: Companion | None, address: str | None):
+        super().__init__(config)
+        self._companion, self._address = companion, address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
             scheme = "https" if self.config.is_ssl else "http"
-            emit(event="ready", url=f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}")
+            url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+            if self._companion is not None:
+                self._companion.start()
+            emit(event="ready", url=url, **({"grpc": self._address} if self._address else {}))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._companion is not None:
+            await asyncio.to_thread(self._companion.drain)
+        await super().shutdown(sockets)
 
 
-def serve_until_stopped(app: ASGIApp, settings: Settings) -> None:
+def serve_until_stopped(app: ASGIApp, settings: Settings, companion: Companion | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then returns; connections are refused from that moment on.
 
     Raises ConfigError where the address or the certificates cannot be used.
@@ -36,7 +66,12 @@ def serve_until_stopped(app: ASGIApp, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped)
     with listening:
-        _Announcing(uvicorn_config(app, settings, context)).run(sockets=[listening])
+        address = companion.bind(settings.grpc_port or 0) if companion else None
+        try:
+            _Announcing(uvicorn_config(app, settings, context), companion, address).run(sockets=[listening])
+        finally:
+            if companion is not None:
+                companion.close()
 
 
 def uvicorn_config(

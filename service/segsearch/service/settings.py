@@ -23,6 +23,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000  # 0 takes a free one
+    grpc_port: int | None = None  # None: no gRPC; 0 takes a free one
     body_limit_bytes: int = BODY_LIMIT_BYTES  # of one request
     body_timeout_s: int = BODY_TIMEOUT_S  # from a request's head to the end of its body
     frame_limit: int = FRAME_LIMIT  # of one video to score
@@ -45,6 +46,7 @@ class Settings:
     def __post_init__(self) -> None:
         wishes = {
             "port": (self.port, 0, 65_535),
+            "grpc_port": (self.grpc_port or 0, 0, 65_535),
             "body_limit_bytes": (self.body_limit_bytes, 1, 1 << 32),
             "body_timeout_s": (self.body_timeout_s, 1, 86_400),
             "frame_limit": (self.frame_limit, 1, FRAME_LIMIT_CAP),

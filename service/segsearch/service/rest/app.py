@@ -26,21 +26,21 @@ from segsearch.service.rest.search_text import warm_up
 from segsearch.service.rest.uploads.reader import UploadReader
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.security.guard import Guard
-from segsearch.service.security.key_file import KeyRing
-from segsearch.service.security.rate_limit import RateLimit
 from segsearch.service.settings import Settings
 
 DESCRIPTION = "Finds the moment: ranks the 5-second segments of a video library by tag."
 SCORE_THREADS: Final = 4  # parsing and writing hold the interpreter most of the time: more would only stand in its way
 
 
-def build(library: SegmentLibrary, settings: Settings) -> ASGIApp:
+def build(
+    library: SegmentLibrary, settings: Settings, guard: Guard | None = None, metrics: Metrics | None = None
+) -> ASGIApp:
     """The application that answers from `library`; it opens no more than the file of keys.
 
-    Raises KeyFileRefused.
+    guard, metrics: where it shares them with a gRPC server. Raises KeyFileRefused.
     """
-    metrics = Metrics(library)
-    app = build_api(library, settings, metrics)
+    metrics = metrics or Metrics(library)
+    app = build_api(library, settings, metrics, guard)
     fast = FastSearch(
         app, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
         searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
@@ -48,7 +48,7 @@ def build(library: SegmentLibrary, settings: Settings) -> ASGIApp:
     return Exchanges(fast, metrics, log_requests=settings.log_requests)
 
 
-def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> FastAPI:
+def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, guard: Guard | None = None) -> FastAPI:
     """The routes with all they need, as `Exchanges` calls them."""
     # The interactive pages load scripts from third parties; /openapi.json, a route of ours, is all that tools need.
     app = FastAPI(
@@ -65,7 +65,7 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> 
         remembered=Remembered(),
         score_threads=CapacityLimiter(SCORE_THREADS),
     )
-    app.state.guard = _guard(settings)
+    app.state.guard = guard or Guard.of(settings)
     app.state.searches = SearchAnswers(library, PageTokens(library.index.root))
     warm_up()  # now, so that the first search need not
     for router in (routes.router, search.router, similar.router, generations.router, models.router, videos.router):
@@ -76,12 +76,6 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics) -> 
     # FastAPI takes its document from this method; replacing it is its documented way to extend OpenAPI.
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-def _guard(settings: Settings) -> Guard:
-    keys = KeyRing(settings.keys) if settings.keys else None
-    rate = RateLimit(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None
-    return Guard(keys, rate)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from segsearch.core.errors import Forbidden, Unauthorised
 from segsearch.service.security.key_file import KeyRing
 from segsearch.service.security.keys import ApiKey, Scope
 from segsearch.service.security.rate_limit import RateLimit
+from segsearch.service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,12 @@ class Guard:
 
     keys: KeyRing | None = None
     rate: RateLimit | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Guard":
+        """The keys and limits of a server; raises KeyFileRefused."""
+        keys = KeyRing(settings.keys) if settings.keys else None
+        return cls(keys, RateLimit(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None)
 
     def identify(self, key: str | None) -> ApiKey | None:
         """Whose key it is; None where no keys are set. Raises Unauthorised."""
