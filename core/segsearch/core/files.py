@@ -24,6 +24,14 @@ def matching_files(patterns: Iterable[str]) -> list[Path]:
     return sorted(found)
 
 
+def make_directory(directory: Path) -> None:
+    """Makes a directory and those above it, so that a power cut leaves each that is made here; one may be there."""
+    missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_directory(folder.parent)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces `path` at once and for good: written beside it, fsynced, renamed, directory fsynced."""
     with writing_atomically(path) as file:

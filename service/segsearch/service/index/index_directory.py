@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segsearch.core.errors import GenerationCorrupt, IndexBusy, NoGeneration, UnknownGeneration
-from segsearch.core.files import publish_directory, sync_directory, write_atomically
+from segsearch.core.files import make_directory, publish_directory, sync_directory, write_atomically
 from segsearch.service.index.format import CURRENT
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.in_use import is_held
@@ -87,7 +87,7 @@ class IndexDirectory:
 
         What is not published by the end is removed, and so is what a crash left behind earlier.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_directory(self.root)
         with self._locked():
             for leftover in (*self.root.glob(f"{_BUILDING}*"), *self.root.glob(f"{_REMOVING}*")):
                 shutil.rmtree(leftover)
@@ -98,6 +98,11 @@ class IndexDirectory:
                 yield Building(number, directory)
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
+
+    def check_idle(self) -> None:
+        """Raises IndexBusy where something is being built, or another generation made current, this very moment."""
+        with self._locked():
+            pass
 
     def publish(self, built: Building, keep: int | None = None) -> None:
         """Makes a finished generation current; with `keep`, leaves no more than so many where it can."""

@@ -3,21 +3,27 @@
 Where it stands: `store` opens it, `snapshot` and `operations` work in its transactions. LMDB lets one process write at
 a time and any number read; a reader sees one commit, never parts of the next. A commit is written and fsynced before
 it returns; a process that dies in between leaves the commit before.
+
+What a sync could not bring to the disk is never counted on: LMDB's next commit writes each of its pages again. Where it
+could not write a meta page it refuses every transaction from then on; then its file is closed and opened anew, as a
+restart would do it.
 """
 
 import errno
 import os
 import resource
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from threading import Lock
+from typing import Any, Final, NoReturn
 
 import lmdb
 
 from segsearch.core.errors import LiveStoreCorrupt, SegsearchError, StorageFailed, StorageFull
-from segsearch.core.files import sync_directory
+from segsearch.core.files import make_directory, sync_directory
 from segsearch.service.index.live.data_file import (
     Meta,
     check_at_rest,
@@ -29,6 +35,7 @@ from segsearch.service.index.live.format import DATA_FILE, HEAD_FILE, META, READ
 
 _ENGINE: Final = 0  # LMDB 0.9's file format; the library's default may change, our files don't
 _PROBE_KEY: Final = b"reserve"
+_LEAVE_S: Final = 5.0  # for transactions under way to end before the file is opened anew
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED: Final = (
     lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.IncompatibleError,
@@ -44,41 +51,54 @@ class Environment:
     def __init__(self, directory: Path, map_bytes: int, *, readonly: bool):
         """Raises LiveStoreCorrupt, or StorageFailed where the files cannot be opened."""
         self.directory, self.path, self.readonly = directory, directory / DATA_FILE, readonly
-        self._process = os.getpid()
+        self._process, self._map_bytes = os.getpid(), map_bytes
+        self._opening = Lock()
+        self._inside: list[None] = []  # one for each thread that uses LMDB now
+        self._open()
+
+    def _open(self) -> None:
+        self._settled = False
         with self._our_errors():
-            noted = read_head(directory / HEAD_FILE)  # first: commits that follow don't matter
+            noted = read_head(self.directory / HEAD_FILE)  # first: commits that follow don't matter
             meta = Meta.read(self.path)
             if meta.transaction < noted:
                 found = f"commit {meta.transaction} is the last, wanted {noted} as `{HEAD_FILE}` says"
                 raise LiveStoreCorrupt(self.path, "the meta pages", found)
             # Another process may have let the file grow further than we would.
-            map_bytes = max(map_bytes, meta.map_bytes)
-            self._lmdb = lmdb.open(
-                str(directory), map_size=map_bytes, max_dbs=len(TABLES), max_readers=READER_SLOTS, max_spare_txns=4,
-                readonly=readonly, create=False, readahead=False, mode=0o644, lib_version=_ENGINE,
+            map_bytes = max(self._map_bytes, meta.map_bytes)
+            opened = lmdb.open(
+                str(self.directory), map_size=map_bytes, max_dbs=len(TABLES), max_readers=READER_SLOTS,
+                max_spare_txns=4, readonly=self.readonly, create=False, readahead=False, mode=0o644,
+                lib_version=_ENGINE,
             )  # fmt: skip
         try:
             with self._our_errors():
-                self._open_tables()
+                self._open_tables(opened)
         except BaseException:
-            self._lmdb.close()
+            opened.close()
             raise
+        self._lmdb: Any = opened  # or _Closed
 
-    def _open_tables(self) -> None:
-        self._lmdb.reader_check()  # frees the slots of processes that died
+    def _open_tables(self, opened: Any) -> None:
+        opened.reader_check()  # frees the slots of processes that died
         if not self.readonly:
-            with self._lmdb.begin(write=True):  # nobody commits while the trees are walked
+            with opened.begin(write=True):  # nobody commits while the trees are walked
                 check_structure(self.path)
         else:
             check_at_rest(self.path)
-        self.tables = {name: self._lmdb.open_db(name, create=False) for name in TABLES}
+        self.tables = {name: opened.open_db(name, create=False) for name in TABLES}
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A transaction that sees the last commit as long as it lives, whoever commits meanwhile."""
         self._check_process()
-        with self._our_errors(), self._lmdb.begin() as transaction:
-            yield transaction
+        with self._our_errors():
+            transaction = self._begin(write=False)
+            try:
+                with transaction:
+                    yield transaction
+            finally:
+                self._inside.pop()
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -88,21 +108,43 @@ class Environment:
         """
         self._check_process()
         with self._our_errors():
-            with self._lmdb.begin(write=True) as transaction:
-                yield transaction
-            self._fill_up()
-            with suppress(OSError):
-                write_head(self.directory / HEAD_FILE, self._lmdb.info()["last_txnid"])
+            self.settle()
+            transaction = self._begin(write=True)
+            try:
+                with transaction:
+                    number = transaction.id()
+                    yield transaction
+                self._fill_up()
+                with suppress(OSError):
+                    # The last commit may be another process's, and still on its way to the disk.
+                    write_head(self.directory / HEAD_FILE, min(number, self._lmdb.info()["last_txnid"]))
+            finally:
+                self._inside.pop()
+
+    def settle(self) -> None:
+        """Before anything is acknowledged that was found here: whoever wrote it may have been killed before it was on
+        disk, or heard from the disk that it is not. Raises StorageFailed.
+        """
+        if not self._settled:
+            with self._our_errors():
+                with self.path.open("rb") as file:
+                    os.fsync(file.fileno())
+                for folder in (self.directory, self.directory.parent):
+                    sync_directory(folder)
+            self._settled = True
 
     def last_commit(self) -> int:
         """The number of the last commit, of whatever process, also while it is written and not read by anybody yet: a
         tenth of the cost of a transaction that reads.
         """
         self._check_process()
+        self._inside.append(None)
         try:
             return int(self._lmdb.info()["last_txnid"])
         except lmdb.Error as error:
             raise _translated(self.path, error) from error
+        finally:
+            self._inside.pop()
 
     def keep_reserve(self, transaction: Transaction, added_bytes: int) -> None:
         """Raises lmdb.MapFullError where a transaction that added so much leaves less than the reserve."""
@@ -117,16 +159,47 @@ class Environment:
         if os.getpid() == self._process:
             self._lmdb.close()
 
+    def _begin(self, *, write: bool) -> Transaction:
+        """Whoever calls it takes itself out of `_inside` when it is done with the transaction."""
+        while True:
+            self._inside.append(None)  # before LMDB is looked at, so that nobody closes it from here on
+            try:
+                return self._lmdb.begin(write=write)
+            except lmdb.PanicError:
+                self._inside.pop()
+                self._open_anew()
+            except BaseException:
+                self._inside.pop()
+                raise
+
+    def _open_anew(self) -> None:
+        """Once all who are inside have left. Raises StorageFailed where they don't, or the file cannot be opened."""
+        with self._opening:
+            refusing = self._lmdb
+            if not _refuses(refusing):
+                return  # another thread was faster
+            self._lmdb = _Closed()
+            deadline = time.monotonic() + _LEAVE_S
+            while self._inside:
+                if time.monotonic() > deadline:
+                    self._lmdb = refusing
+                    raise StorageFailed(self.path, "a meta page could not be written, and transactions don't end")
+                time.sleep(0.001)
+            refusing.close()
+            self._open()  # where this fails, the next one tries again
+
     def _fill_up(self) -> None:
         """Makes the file as long as its meta page says: a page that was freed before it was ever written may be its
         last, and `data_file` takes a short file for a damaged one.
         """
         wanted = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
-        missing = wanted - self.path.stat().st_size
-        if missing > 0:
-            with suppress(OSError), self.path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), wanted - missing, missing)  # never shortens, whoever writes meanwhile
-                os.fdatasync(file.fileno())
+        with suppress(OSError):
+            missing = wanted - self.path.stat().st_size
+            if missing > 0:
+                with self.path.open("r+b") as file:
+                    # Never shortens, whoever writes meanwhile.
+                    os.posix_fallocate(file.fileno(), wanted - missing, missing)
+                    os.fdatasync(file.fileno())
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
@@ -140,6 +213,28 @@ class Environment:
             raise _translated(self.path, error) from error
 
 
+class _Closed:
+    """Stands for LMDB until its file is open again."""
+
+    def begin(self, **_: object) -> NoReturn:
+        raise lmdb.PanicError("the file is to be opened anew")
+
+    def info(self) -> dict[str, int]:
+        return {"last_txnid": -1}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _refuses(environment: Any) -> bool:
+    """Whether LMDB lets nobody in, as it could not write a meta page."""
+    try:
+        environment.begin().abort()
+    except lmdb.PanicError:
+        return True
+    return False
+
+
 def create_environment(
     directory: Path, map_bytes: int, fill: Mapping[bytes, Mapping[bytes, bytes | bytearray]]
 ) -> None:
@@ -149,7 +244,7 @@ def create_environment(
     processes that create it at one time one wins.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         if (directory / DATA_FILE).exists():
             return
         with tempfile.TemporaryDirectory(prefix=".creating-", dir=directory) as beside:
@@ -163,7 +258,6 @@ def create_environment(
             with suppress(FileExistsError):
                 (directory / DATA_FILE).hardlink_to(Path(beside) / DATA_FILE)
         sync_directory(directory)
-        sync_directory(directory.parent)
     except (lmdb.Error, OSError) as error:
         raise _translated(directory / DATA_FILE, error) from error
 
@@ -186,7 +280,8 @@ def _is_full(path: Path) -> bool:
     """Whether hardly anything can be added to the file: LMDB calls a write that ended early for it an input/output
     error.
     """
-    status = os.statvfs(path)
-    limit, size = resource.getrlimit(resource.RLIMIT_FSIZE)[0], path.stat().st_size
+    there = next(place for place in (path, *path.parents) if place.exists())
+    status = os.statvfs(there)
+    limit, size = resource.getrlimit(resource.RLIMIT_FSIZE)[0], there.stat().st_size
     limited = limit != resource.RLIM_INFINITY and limit - size < RESERVE_BYTES
     return limited or status.f_bavail * status.f_frsize < RESERVE_BYTES

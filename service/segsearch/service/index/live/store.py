@@ -88,6 +88,7 @@ class LiveStore:
         with self._snapshot() as snapshot:
             before = snapshot.entry_of(video_id)
             if before is not None and same_content(snapshot, before, digest, codes):
+                self._environment.settle()
                 return Stored(before.sequence, unchanged=True)
         return self._changed(self._commits.carry_out(Put.of(video_id, digest, frames, codes)))
 
