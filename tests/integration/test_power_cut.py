@@ -14,7 +14,7 @@ import pytest
 
 from segsearch.core.errors import StorageFailed, StorageFull
 from tests.conftest import ROOT
-from tests.power_cut.cuts import check_live
+from tests.power_cut.cuts import check_index, check_live
 from tests.power_cut.disk import SECTOR, Disk, Fate
 from tests.power_cut.recording import Record, compiled, lines_said, record, records
 
@@ -138,4 +138,38 @@ def test_a_live_store_meets_a_disk_error_at_every_call(tmp_path, shim, seed, err
     while with_a_failing_call(tmp_path, shim, seed, at, error, how):
         at += 1
     assert at > 80
+    print(f"{at - 1} calls")
+
+
+def publishing_with_a_failing_call(tmp_path, shim, at, error):
+    """Runs a process that publishes and whose `at`-th call fails; False where it makes fewer calls."""
+    root, log = tmp_path / f"disk-{at}", tmp_path / f"log-{at}"
+    root.mkdir()
+    record(shim, root, log, "tests.power_cut.publisher", root / "index", 0, 2, fail=f"{at}:{error}:{ONE}")
+    done = records(log)
+    if not any(call.kind == "F" for call in done):
+        return False
+    check_index(root / "index", lines_said(done))
+    disk = Disk(root)
+    for call in done:
+        disk.apply(call)
+    disk.top.write_to(tmp_path / f"cut-{at}", Fate("lost"))
+    if (tmp_path / f"cut-{at}" / "index").exists():
+        check_index(tmp_path / f"cut-{at}" / "index", lines_said(done))
+    return True
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+def test_a_disk_error_during_a_publication_leaves_whole_generations(tmp_path, shim, seed, error):
+    for at in random.Random(seed).sample(range(1, 200), 4):
+        assert publishing_with_a_failing_call(tmp_path, shim, at, error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+def test_a_live_index_meets_a_disk_error_at_every_call(tmp_path, shim, error):
+    at = 1
+    while publishing_with_a_failing_call(tmp_path, shim, at, error):
+        at += 1
+    assert at > 200
     print(f"{at - 1} calls")

@@ -48,7 +48,9 @@ def record(library: Path, root: Path, log: Path, *module_and_arguments: object, 
     own = {"LD_PRELOAD": str(library), "POWER_CUT_ROOT": str(root), "POWER_CUT_LOG": str(log)}
     own |= {"POWER_CUT_FAIL": fail} if fail else {}
     words = [sys.executable, "-m", *map(str, module_and_arguments)]
-    return subprocess.run(words, cwd=ROOT, env=os.environ | own, stdout=subprocess.DEVNULL, check=False).returncode
+    heard = subprocess.DEVNULL if fail else None
+    done = subprocess.run(words, cwd=ROOT, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=heard, check=False)
+    return done.returncode
 
 
 def records(log: Path) -> list[Record]:

@@ -105,10 +105,18 @@ class IndexDirectory:
             pass
 
     def publish(self, built: Building, keep: int | None = None) -> None:
-        """Makes a finished generation current; with `keep`, leaves no more than so many where it can."""
-        publish_directory(built.directory, self.root / str(built.number))
-        # The directory is there for good before anyone is pointed at it.
-        write_atomically(self.root / CURRENT, f"{built.number}\n")
+        """Makes a finished generation current; with `keep`, leaves no more than so many where it can.
+
+        Where the disk refuses, nothing has changed, or at most that the generation is current, but not for certain
+        after a power cut.
+        """
+        try:
+            publish_directory(built.directory, self.root / str(built.number))
+            # The directory is there for good before anyone is pointed at it.
+            write_atomically(self.root / CURRENT, f"{built.number}\n")
+        except OSError:
+            self._take_back(built.number)
+            raise
         if keep is not None:
             self._remove_old(keep)
 
@@ -131,13 +139,22 @@ class IndexDirectory:
         What cannot be removed now is tried again after the next reindex.
         """
         for number in self.numbers()[:-keep]:
-            directory, removing = self.root / str(number), self.root / f"{_REMOVING}{number}"
-            if number == self.current() or is_held(directory):
-                continue
-            with suppress(OSError):
-                directory.rename(removing)  # gone at once: nobody finds half of it under its number
-                sync_directory(self.root)
-                shutil.rmtree(removing)
+            if number != self.current() and not is_held(self.root / str(number)):
+                self._remove(number)
+
+    def _take_back(self, number: int) -> None:
+        """Removes a generation that nobody could be pointed at."""
+        with suppress(NoGeneration, GenerationCorrupt):
+            if self.current() == number:
+                return
+        self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        removing = self.root / f"{_REMOVING}{number}"
+        with suppress(OSError):
+            (self.root / str(number)).rename(removing)  # gone at once: nobody finds half of it under its number
+            sync_directory(self.root)
+            shutil.rmtree(removing)
 
     def _next_number(self) -> int:
         taken = self.numbers()

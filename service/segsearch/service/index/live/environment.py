@@ -78,6 +78,8 @@ class Environment:
             opened.close()
             raise
         self._lmdb: Any = opened  # or _Closed
+        if not self.readonly:
+            self._fill_up()
 
     def _open_tables(self, opened: Any) -> None:
         opened.reader_check()  # frees the slots of processes that died
@@ -190,7 +192,7 @@ class Environment:
 
     def _fill_up(self) -> None:
         """Makes the file as long as its meta page says: a page that was freed before it was ever written may be its
-        last, and `data_file` takes a short file for a damaged one.
+        last. In a file that is short `data_file` must take a page that nobody refers to for damage.
         """
         wanted = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
         with suppress(OSError):
