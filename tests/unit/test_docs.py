@@ -17,6 +17,7 @@ DOCUMENTS = (
     "docs/runs.md",
     "docs/results.md",
     "docs/service.md",
+    "docs/client.md",
     "docs/index.md",
     "docs/scoring.md",
     "docs/performance.md",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SOURCE_ROOTS = ("core", "proto", "training", "export", "service")
+SOURCE_ROOTS = ("core", "proto", "training", "export", "service", "client")
 
 
 @pytest.mark.parametrize("root", SOURCE_ROOTS)

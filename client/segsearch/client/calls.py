@@ -1,0 +1,101 @@
+"""Every call of the service, described once: what is asked, how the answer is read, and when it may be asked again.
+
+Where it stands: `clients` gives people a method for each function here, sync and async; `routes` says how a call looks
+over HTTP. Nothing here knows of either.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Generic, TypeVar
+
+from segsearch.client.answers import (
+    Generation,
+    Generations,
+    MomentsResult,
+    Ready,
+    ScoreResult,
+    SearchResult,
+    Stored,
+    Strip,
+    TagsResult,
+)
+from segsearch.client.uploads import Source, Upload, upload_of
+from segsearch.core.errors import InvalidInput
+
+Answer = TypeVar("Answer")
+Asked = str | int | float | bool | tuple[str, ...] | None  # None: left to the service
+
+
+class Reach(IntEnum):
+    """How far a call may have come that failed."""
+
+    NOWHERE = 0  # there was no connection
+    REFUSED = 1  # the service, or what stands before it, said: not now
+    UNKNOWN = 2  # it was sent, and no answer came
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Answer]):
+    """One call, however it is sent."""
+
+    name: str
+    read: Callable[[Any], Answer]  # from what the service tells, as its JSON has it
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    upload: Upload | None = None
+    # The farthest failure after which asking again is as good as having asked once.
+    repeat_after: Reach = Reach.UNKNOWN
+
+
+def search(tag: str, k: int, min_score: float, per_video: int | None) -> Call[SearchResult]:
+    """The k best segments."""
+    return Call("search", SearchResult.of, _searched(tag, k, min_score, per_video))
+
+
+def moments(tag: str, k: int, min_score: float, per_video: int | None) -> Call[MomentsResult]:
+    """The same, adjacent ones as one moment."""
+    return Call("search", MomentsResult.of, {**_searched(tag, k, min_score, per_video), "merge": True})
+
+
+def score(source: Source, video_id: str | None, top: int, index: bool) -> Call[ScoreResult]:
+    """A video's segments with their best tags; the same frames stored once more change nothing."""
+    upload = upload_of(source, video_id)
+    if index and upload.video_id is None:
+        raise InvalidInput("video_id", "none", "an id to index the video under")
+    in_query = None if upload.names_itself else upload.video_id
+    return Call("score", ScoreResult.of, {"video_id": in_query, "top": int(top), "index": bool(index)}, upload)
+
+
+def tags(prefix: str, limit: int) -> Call[TagsResult]:
+    """Tags that begin with a prefix."""
+    return Call("tags", TagsResult.of, {"prefix": prefix, "limit": int(limit)})
+
+
+def video(video_id: str, tags: Sequence[str]) -> Call[Strip]:
+    """A video's scores over time."""
+    return Call("video", Strip.of, {"video_id": video_id, "tag": tuple(tags)})
+
+
+def delete(video_id: str) -> Call[Stored]:
+    """Takes a video out; asked again after it was done, the service would know no such video."""
+    return Call("delete", Stored.of, {"video_id": video_id}, repeat_after=Reach.REFUSED)
+
+
+def generations() -> Call[Generations]:
+    """The generations that are there."""
+    return Call("generations", Generations.of)
+
+
+def activate(number: int) -> Call[Generation]:
+    """Makes a generation current; asked again later, it could undo what somebody else has switched to since."""
+    return Call("activate", Generation.of, {"number": int(number)}, repeat_after=Reach.NOWHERE)
+
+
+def ready() -> Call[Ready]:
+    """What is being served."""
+    return Call("ready", Ready.of)
+
+
+def _searched(tag: str, k: int, min_score: float, per_video: int | None) -> dict[str, Asked]:
+    no_more = None if per_video is None else int(per_video)
+    return {"tag": tag, "k": int(k), "min_score": float(min_score), "per_video": no_more}
