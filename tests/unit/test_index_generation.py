@@ -64,6 +64,13 @@ def test_segment_ordinals_name_videos_and_starts(root):
     assert list(zip(ids, starts.tolist(), strict=True)) == [("x" * 256, 5), ("ab", 0), ("jälv", 0), ("jälv", 0)]
 
 
+def test_video_ids_come_as_asked_be_they_read_before_or_not(root):
+    generation = IndexDirectory(root).open_current()
+    assert generation.video_ids(np.array([1])) == ["jälv"]
+    assert generation.video_ids(np.array([2, 1, 0, 2], np.uint32)) == ["x" * 256, "jälv", "ab", "x" * 256]
+    assert generation.video_ids(np.empty(0, np.uint32)) == []
+
+
 def test_segments_are_found_by_video_and_start(root):
     generation = IndexDirectory(root).open_current()
     assert generation.ordinals_of("ab", np.array([10, 0, 15, -5])).tolist() == [2, 0, -1, -1]

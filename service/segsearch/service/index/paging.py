@@ -58,9 +58,9 @@ def page_of(
     ends = len(page.codes) < k or (len(found.codes) == k and found.complete)
     if ends or seen + k >= POSTINGS_CAP:
         return page, None
-    uploads, rows = view.ranks(page.places[-1:])
+    upload, row = view.rank(int(page.places[-1]))
     sequence = after.sequence if after is not None else view.sequence
-    return page, Bookmark(view.number, sequence, seen + k, int(page.codes[-1]), int(uploads[0]), int(rows[0]))
+    return page, Bookmark(view.number, sequence, seen + k, int(page.codes[-1]), upload, row)
 
 
 def _found(
