@@ -1,7 +1,9 @@
 # Two environments: .venv trains, exports and tests; .venv-serve has what a serving machine has, and no TensorFlow.
+# A third, .venv-peers, asks other databases, and is made where that is timed.
 PYTHON ?= python3
 VENV := .venv
 SERVE_VENV := .venv-serve
+PEERS_VENV := .venv-peers
 BIN := $(VENV)/bin
 SHARED := $(or $(SEGSEARCH_SHARED),../shared)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -18,7 +20,7 @@ define install
 	@touch $(1)/.installed
 endef
 
-.PHONY: help demo serve test test-slow soak check protos lint types contracts format bench bench-report bench-check runs-data ablation constraints clean
+.PHONY: help demo serve test test-slow soak check protos lint types contracts format bench bench-peers bench-report bench-check runs-data ablation constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +32,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing the serving environment into $(SERVE_VENV)"
 	@$(call install,$(SERVE_VENV),cpu)
+
+$(PEERS_VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing clients of other databases into $(PEERS_VENV)"
+	@$(call install,$(PEERS_VENV),cpu$(comma)peers)
 
 comma := ,
 
@@ -61,7 +67,7 @@ lint: $(VENV)/.installed ## formatting and lint
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 
-types: $(VENV)/.installed ## mypy --strict on core and service
+types: $(VENV)/.installed ## mypy --strict on core, service and client
 	@$(BIN)/mypy
 
 contracts: $(VENV)/.installed ## who may import whom
@@ -74,6 +80,9 @@ format: $(VENV)/.installed ## rewrite files in the house format
 bench: $(VENV)/.installed ## every benchmark; each prints `measure | value | target | holds`
 	@for script in $(filter-out benchmarks/report.py benchmarks/ratios.py,$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python $$script || exit 1; done
+
+bench-peers: $(PEERS_VENV)/.installed ## search beside databases; install Debian's postgresql-15 and redis-server first
+	@$(PEERS_VENV)/bin/python benchmarks/peers.py
 
 bench-report: $(VENV)/.installed ## the figures and pictures of docs/performance.md; SCALE=1 for the whole library
 	@mkdir -p build/bench
@@ -106,4 +115,4 @@ constraints: $(VENV)/.installed ## write down the versions that are installed no
 		$(BIN)/python -m pip freeze --exclude-editable) > constraints.txt
 
 clean: ## everything that was built or installed
-	rm -rf build $(VENV) $(SERVE_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build $(VENV) $(SERVE_VENV) $(PEERS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,15 +1,13 @@
-"""Claim: a search costs microseconds, from mapped lists or from a live library, and a database takes many times that.
+"""Claim: a search costs microseconds, from mapped lists or from a live library.
 
 One generation of random lists, searched in process with video ids and start frames in the answer: cold and warm, alone
-and with live segments and tombstones over it, and the same postings in SQLite, clustered by class and score, joined
-with the segments' table. Queries take turns, and what counts is the CPU time of the thread, so that other work on the
-machine meets all alike.
+and with live segments and tombstones over it. Queries take turns, and what counts is the CPU time of the thread, so
+that other work on the machine meets all alike. What databases take for the same is in `peers.py`.
 
     python benchmarks/index.py [--classes 20] [--keep 100000] [--segments 1000000] [--live 60000] [--json PATH]
 """
 
 import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from report import Measure, arguments, report
 
+from segsearch.core.score_codes import HIGHEST
 from segsearch.core.vocabulary import ClassOrdinal, Entry, Vocabulary
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.live.delta import Delta
@@ -41,9 +40,10 @@ def write_generation(folder: Path, classes: int, keep: int, segments: int) -> No
             count = min(VIDEO_SEGMENTS, segments - video * VIDEO_SEGMENTS)
             writer.add_video(f"video{video:07d}", np.arange(count, dtype=np.uint32) * 5)
         for _ in range(classes):
-            ordinals = random.choice(segments, keep, replace=False).astype(np.uint32)
-            codes = np.sort(random.normal(27_000, 1_500, keep).astype(np.uint16))[::-1]
-            writer.add_postings(ordinals, codes)
+            ordinals = np.sort(random.choice(segments, keep, replace=False)).astype(np.uint32)
+            codes = random.normal(27_000, 1_500, keep).astype(np.uint16)
+            ranked = np.argsort(HIGHEST - codes, kind="stable")
+            writer.add_postings(ordinals[ranked], codes[ranked])
         writer.seal(1, Skipped())
 
 
@@ -69,32 +69,6 @@ def search_of(view: View) -> Search:
         return view.segments(found.places), found.codes
 
     return search
-
-
-def sqlite_of(path: Path, generation: Generation) -> Search:
-    """The same postings, clustered by class and rank, as SQLite does it best."""
-    database = sqlite3.connect(path)
-    database.execute("PRAGMA mmap_size = 8000000000")
-    database.execute("CREATE TABLE segment (ordinal INTEGER PRIMARY KEY, video TEXT, start INTEGER)")
-    database.execute(
-        "CREATE TABLE posting (class INTEGER, code INTEGER, ordinal INTEGER, PRIMARY KEY (class, code DESC, ordinal)) "
-        "WITHOUT ROWID"
-    )
-    everything = np.arange(generation.manifest.segment_count)
-    ids, starts = generation.segments(everything)
-    database.executemany(
-        "INSERT INTO segment VALUES (?, ?, ?)", zip(everything.tolist(), ids, starts.tolist(), strict=True)
-    )
-    for tag in range(len(generation.vocabulary)):
-        ordinals, codes = generation.postings(ClassOrdinal(tag), generation.manifest.limit)
-        rows = zip([tag] * len(ordinals), codes.tolist(), ordinals.tolist(), strict=True)
-        database.executemany("INSERT INTO posting VALUES (?, ?, ?)", rows)
-    database.commit()
-    query = (
-        "SELECT segment.video, segment.start, posting.code FROM posting JOIN segment USING (ordinal) "
-        "WHERE class = ? ORDER BY code DESC, ordinal LIMIT ?"
-    )
-    return lambda tag, k: database.execute(query, (tag, k)).fetchall()
 
 
 def in_turn(searches: Sequence[Search], tags: Sequence[int], k: int) -> list[np.ndarray]:
@@ -139,11 +113,7 @@ def main() -> None:
         opened, cold = opening(folder)
         generation = Generation.open(folder)
         base = search_of(View.of(generation, Delta.empty(options.classes)))
-        searches = [
-            base,
-            search_of(with_live(generation, options.live)),
-            sqlite_of(Path(scratch) / "sqlite", generation),
-        ]
+        searches = [base, search_of(with_live(generation, options.live))]
         tags = np.random.default_rng(2).integers(options.classes, size=QUERIES).tolist()
         measures = [
             Measure("open a generation", opened * 1e3, "ms", at_most=5),
@@ -151,12 +121,11 @@ def main() -> None:
         ]
         for k, queries in ((100, tags), (10_000, tags[:60])):
             in_turn(searches, queries[:20], k)
-            ours, live, sqlite = in_turn(searches, queries, k)
+            alone, live = in_turn(searches, queries, k)
             for name, share in (("median", 50), ("99th percentile", 99)):
-                one, two, three = (float(np.percentile(times, share)) for times in (ours, live, sqlite))
+                one, two = (float(np.percentile(times, share)) for times in (alone, live))
                 measures += [
                     Measure(f"k = {k:,}, {name}", one * 1e6, "µs"),
-                    Measure(f"k = {k:,}, {name}, SQLite / ours", three / one, "x", at_least=10),
                     Measure(
                         f"k = {k:,}, {name}, with {options.live:,} live segments / without", two / one, "x", at_most=3
                     ),

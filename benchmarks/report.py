@@ -14,6 +14,7 @@ from statistics import median
 from time import process_time
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -53,7 +54,7 @@ def report(title: str, measures: Sequence[Measure], json_path: Path | None) -> N
     table = Table("measure", "value", "target", "holds", title=f"{title} ({machine()})", title_justify="left")
     for measure in measures:
         verdict = {None: "", True: "yes", False: "NO"}[measure.holds]
-        table.add_row(measure.name, f"{measure.value:,.4g} {measure.unit}".strip(), measure.target, verdict)
+        table.add_row(escape(measure.name), f"{measure.value:,.4g} {measure.unit}".strip(), measure.target, verdict)
     Console().print(table)
     if json_path is not None:
         rows = [{**asdict(measure), "target": measure.target, "holds": measure.holds} for measure in measures]
