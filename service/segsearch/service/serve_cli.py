@@ -23,6 +23,8 @@ from segsearch.service.settings import (
     BATCH_WAIT_MS,
     BODY_LIMIT_BYTES,
     BODY_TIMEOUT_S,
+    COMPACT_AT_DELETED,
+    COMPACT_AT_ROWS,
     FRAME_LIMIT,
     QUEUE_FRAMES,
     Settings,
@@ -105,6 +107,20 @@ def serve(
             envvar="SEGSEARCH_ANSWER_CACHE_BYTES", help="Room for search answers, kept until the library changes; 0: none."
         ),
     ] = ANSWER_CACHE_BYTES,
+    compact_at_rows: Annotated[
+        int,
+        typer.Option(
+            envvar="SEGSEARCH_COMPACT_AT_ROWS",
+            help="So many uploaded segments become part of a new generation by themselves; 0: never.",
+        ),
+    ] = COMPACT_AT_ROWS,
+    compact_at_deleted: Annotated[
+        float,
+        typer.Option(
+            envvar="SEGSEARCH_COMPACT_AT_DELETED",
+            help="Where such a share of the videos is replaced or deleted (1,000 at least), too; 0: never.",
+        ),
+    ] = COMPACT_AT_DELETED,
     log_requests: Annotated[
         bool, typer.Option("--log-requests", envvar="SEGSEARCH_LOG_REQUESTS", help="Log a line for each request.")
     ] = False,
@@ -139,6 +155,7 @@ def serve(
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
         grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes,
         queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
+        compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
     )  # fmt: skip
     from contextlib import ExitStack
 
@@ -149,6 +166,7 @@ def serve(
     from segsearch.service.index.format import LIVE
     from segsearch.service.index.index_directory import IndexDirectory
     from segsearch.service.index.live.store import LiveStore
+    from segsearch.service.jobs.background_compaction import BackgroundCompaction, CompactAt
     from segsearch.service.library import SegmentLibrary
     from segsearch.service.rest.app import build
     from segsearch.service.rest.metrics import Metrics
@@ -193,4 +211,7 @@ def serve(
             emit(event="checked", index=str(index), bundle=str(bundle), keys=settings.keys is not None,
                  tls=settings.tls_certificate is not None, live=live)  # fmt: skip
         else:
+            if live:
+                compact_at = CompactAt(compact_at_rows, compact_at_deleted)
+                stack.enter_context(BackgroundCompaction(library.index, library.view, compact_at))
             serve_until_stopped(app, settings, rpc)

@@ -15,6 +15,8 @@ ANSWER_CACHE_BYTES: Final = 64 << 20
 QUEUE_FRAMES: Final = 40_000  # 46 MB of them as YouTube-8M has frames
 QUEUE_FRAMES_CAP: Final = 100_000_000
 BATCH_WAIT_MS: Final = 2
+COMPACT_AT_ROWS: Final = 250_000
+COMPACT_AT_DELETED: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class Settings:
     answer_cache_bytes: int = ANSWER_CACHE_BYTES  # of searches that were answered, for whoever asks the same; 0: none
     bundles: Path | None = None  # folder whose bundles may be loaded while the server runs
     data: Path | None = None  # folder whose shards may be reindexed over the API
+    compact_at_rows: int = COMPACT_AT_ROWS  # live segments that become part of a generation by themselves; 0: never
+    compact_at_deleted: float = COMPACT_AT_DELETED  # share of a generation's videos whose deletion does it; 0: none
 
     def __post_init__(self) -> None:
         wishes = {
@@ -56,11 +60,14 @@ class Settings:
             "drain_s": (self.drain_s, 0, 3_600),
             "rate_burst": (self.rate_burst, 1, 1_000_000),
             "answer_cache_bytes": (self.answer_cache_bytes, 0, 1 << 40),
+            "compact_at_rows": (self.compact_at_rows, 0, 1 << 32),
         }
         for field, (value, lowest, highest) in wishes.items():
             ConfigError.check_range(field, value, lowest, highest)
         if not (self.rate_per_s == 0 or 0.001 <= self.rate_per_s <= 1_000_000):
             raise ConfigError("rate_per_s", self.rate_per_s, "0 for no limit, or 0.001 to 1000000")
+        if not 0 <= self.compact_at_deleted <= 1:
+            raise ConfigError("compact_at_deleted", self.compact_at_deleted, "a share, 0 to 1")
         self._check_security()
 
     def _check_security(self) -> None:

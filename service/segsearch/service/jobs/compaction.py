@@ -48,9 +48,9 @@ def compact(index: IndexDirectory, store: LiveStore, *, keep_generations: int = 
         generation = index.open_current()
         generation.verify()
         old = generation.manifest
-        lacking = sum(change.lacking for change in store.changes(old.live_sequence, old.bundle.digest))
+        lacking = store.lacking(old.live_sequence, old.bundle.digest)
         if lacking:
-            raise LackingScores(index.root, lacking, f"{old.bundle.name}/{old.bundle.version}")
+            raise LackingScores(index.root, len(lacking), f"{old.bundle.name}/{old.bundle.version}")
         view = View.of(generation, live_over(generation, store).current())
         if view.sequence == old.live_sequence or not view.segment_count:
             return None
