@@ -138,6 +138,39 @@ def test_searches(edges, query, merge):
     assert search(streamed, merge=merge) == answer
 
 
+def test_pages_go_on_at_the_same_place_at_either_edge(edges):
+    rest, rpc = edges
+    first = rpc.Search(pb.SearchRequest(tag="Rain", k=30))
+    assert rest.get("/search", params={"tag": "Rain", "k": 30}).json()["next_page_token"] == first.next_page_token
+    answer = search(rpc.Search(pb.SearchRequest(tag="Rain", k=30, page_token=first.next_page_token)), merge=False)
+    asked = {"tag": "Rain", "k": 30, "page_token": first.next_page_token}
+    assert plain(rest.get("/search", params=asked), answer) == answer
+
+
+def similar(message: pb.SimilarResponse) -> dict[str, object]:
+    hits = [
+        {"segment": segment_id(hit.video, hit.start_s), "video": hit.video, "start_s": hit.start_s,
+         "end_s": hit.start_s + SEGMENT_FRAMES, "similarity": pytest.approx(hit.similarity, abs=1e-5)}
+        for hit in message.segments
+    ]  # fmt: skip
+    return {"generation": generation(message.generation), "sequence": message.sequence,
+            "recall": np.float32(message.recall), "segments": hits}  # fmt: skip
+
+
+def test_neighbours(edges, videos):
+    rest, rpc = edges
+    answer = similar(rpc.Similar(pb.SimilarRequest(segment=pb.Segment(video=videos[2].id, start_s=0), k=9)))
+    assert plain(rest.post("/similar", json={"video_id": videos[2].id, "start_s": 0, "k": 9}), answer) == answer
+
+
+def test_models(edges):
+    rest, rpc = edges
+    model = rpc.GetModel(pb.GetModelRequest())
+    assert rest.get("/models").json() == {
+        "bundle": bundle(model.bundle), "provider": model.provider, "precision": model.precision,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("query", [{}, {"prefix": "do"}, {"prefix": "DOG", "limit": 1}, {"prefix": "nothing"}])
 def test_lists_of_tags(edges, query):
     rest, rpc = edges
@@ -229,6 +262,14 @@ REFUSED = {
     "a generation that is gone": (
         ("POST", "/generations/99:activate"), ("ActivateGeneration", pb.ActivateGenerationRequest(number=99)),
         "unknown-generation",
+    ),
+    "a forged token": (
+        ("GET", "/search?tag=Rain&page_token=xx"), ("Search", pb.SearchRequest(tag="Rain", page_token="xx")),
+        "invalid-page-token",
+    ),
+    "moments of a page": (
+        ("GET", "/search?tag=Rain&merge=true&page_token=xx"),
+        ("Search", pb.SearchRequest(tag="Rain", merge=True, page_token="xx")), "invalid-input",
     ),
     "generation 0": (
         ("POST", "/generations/0:activate"), ("ActivateGeneration", pb.ActivateGenerationRequest(number=0)),

@@ -27,11 +27,14 @@ METHODS = {
     "SearchStream": ("read", pb.SearchRequest(tag="Rain")),
     "Score": ("write", FRAMES),
     "ScoreStream": ("write", [FRAMES]),
+    "Similar": ("read", pb.SimilarRequest(frames=FRAMES.frames)),
     "ListTags": ("read", pb.ListTagsRequest()),
     "GetVideo": ("read", pb.GetVideoRequest(video="v001", tags=["Rain"])),
     "DeleteVideo": ("write", pb.DeleteVideoRequest(video="v001")),
     "ListGenerations": ("read", pb.ListGenerationsRequest()),
     "ActivateGeneration": ("admin", pb.ActivateGenerationRequest(number=1)),
+    "GetModel": ("read", pb.GetModelRequest()),
+    "LoadModel": ("admin", pb.LoadModelRequest(path="one")),
 }
 CALLERS = ("none", "wrong", "read", "write", "admin")
 
@@ -77,7 +80,8 @@ def wanted(method: str, caller: str) -> StatusCode:
     order = ["read", "write", "admin"]
     if order.index(caller) < order.index(METHODS[method][0]):
         return StatusCode.PERMISSION_DENIED
-    return StatusCode.FAILED_PRECONDITION if method == "DeleteVideo" else StatusCode.OK  # this server only searches
+    # This server only searches, with the one bundle that it has.
+    return StatusCode.FAILED_PRECONDITION if method in ("DeleteVideo", "LoadModel") else StatusCode.OK
 
 
 @pytest.mark.parametrize("caller", CALLERS)

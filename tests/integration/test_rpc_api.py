@@ -5,6 +5,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest
 from grpc import StatusCode
 
+from segsearch.core.bundle import Bundle
 from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.segments import segment_starts
 from segsearch.service.index.format import LIVE
@@ -12,11 +13,13 @@ from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
+from segsearch.service.scoring.bundle_folder import BundleFolder
+from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.settings import Settings
 from segsearch.v1 import search_pb2 as pb
 from tests.library_fixtures import make_videos
 from tests.rpc_serving import details, failure, info, reason, stub_of
-from tests.tiny_model import SPEC
+from tests.tiny_model import SPEC, write_tiny_bundle
 
 VIDEO = make_videos(1, seed=7, prefix="up")[0]
 FRAMES = VIDEO.frames.tobytes()
@@ -115,6 +118,62 @@ def large_stub(large_library):
         yield opened
 
 
+def test_pages_by_token_are_together_one_long_page(stub, served_library):
+    found, token = [], ""
+    while True:
+        page = stub.Search(pb.SearchRequest(tag="Rain", k=50, page_token=token))
+        found += hits(page)
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == library_hits(served_library.search("Rain", 1000))
+    assert len(found) > 100
+
+
+def test_a_stream_goes_on_where_a_page_ended(stub, served_library):
+    token = stub.Search(pb.SearchRequest(tag="Rain", k=50)).next_page_token
+    (rest,) = stub.SearchStream(pb.SearchRequest(tag="Rain", k=1000, page_token=token))
+    assert hits(rest) == library_hits(served_library.search("Rain", 1000))[50:]
+
+
+@pytest.mark.parametrize("token", ["x", "x" * 300, "\u2028", "A" * 95])
+def test_a_token_that_is_none_of_ours_is_refused(stub, token):
+    error = failure(stub.Search, pb.SearchRequest(tag="Rain", page_token=token))
+    assert (error.code(), reason(error)) == (StatusCode.INVALID_ARGUMENT, "invalid-page-token")
+
+
+def test_a_token_of_another_query_is_refused(stub):
+    token = stub.Search(pb.SearchRequest(tag="Rain", k=5)).next_page_token
+    error = failure(stub.Search, pb.SearchRequest(tag="Cat", k=5, page_token=token))
+    assert reason(error) == "invalid-page-token"
+
+
+# Neighbours
+
+
+def neighbours(answer):
+    return [(hit.video, hit.start_s) for hit in answer.segments]
+
+
+def library_neighbours(page):
+    return list(zip(page.video_ids, page.starts.tolist(), strict=True))
+
+
+def test_a_segment_of_the_library_gets_its_neighbours(stub, served_library, videos):
+    named = pb.Segment(video=videos[4].id, start_s=5)
+    answer = stub.Similar(pb.SimilarRequest(segment=named, k=7))
+    page = served_library.similar(videos[4].id, 5, 7)
+    assert neighbours(answer) == library_neighbours(page)
+    np.testing.assert_allclose([hit.similarity for hit in answer.segments], page.similarities, atol=1e-6)
+    assert (answer.generation.number, answer.recall) == (1, pytest.approx(page.recall))
+
+
+@pytest.mark.parametrize("start_s", [None, 0])
+def test_frames_get_the_neighbours_of_one_segment_or_of_their_mean(stub, served_library, start_s):
+    answer = stub.Similar(pb.SimilarRequest(frames=FRAMES, start_s=start_s, k=5))
+    assert neighbours(answer) == library_neighbours(served_library.similar_to(VIDEO.frames, start_s, 5))
+
+
 # Scoring
 
 
@@ -189,6 +248,28 @@ def test_an_older_generation_answers_after_it_was_activated(index, scorer, shard
         assert stub.Search(pb.SearchRequest(tag="Rain")).generation.number == 1
 
 
+def test_another_model_scores_once_it_is_loaded(index, tmp_path):
+    for name, seed in (("one", 7), ("two", 8)):
+        write_tiny_bundle(tmp_path / name, seed=seed)
+    library = SegmentLibrary(
+        _scorer(Bundle.open(tmp_path / "one/tiny/1")), index, bundles=BundleFolder(tmp_path, _scorer)
+    )
+    two = Bundle.open(tmp_path / "two/tiny/1").digest
+    with stub_of(library) as stub:
+        assert stub.GetModel(pb.GetModelRequest()).bundle.digest == library.scorer.bundle.digest != two
+        loaded = stub.LoadModel(pb.LoadModelRequest(path="two/tiny"))
+        assert (loaded.bundle.digest, loaded.precision) == (two, "float32")
+        assert stub.Score(pb.ScoreRequest(frames=FRAMES)).bundle.digest == two
+        error = failure(stub.LoadModel, pb.LoadModelRequest(path="three/tiny"))
+        assert (error.code(), reason(error)) == (StatusCode.INVALID_ARGUMENT, "model-not-loaded")
+        assert stub.GetModel(pb.GetModelRequest()) == loaded
+    library.close()
+
+
+def _scorer(bundle, tuning=None):
+    return OnnxScorer(bundle, batch=8, threads=1, tuning=tuning)
+
+
 # What cannot be answered
 
 WRONG = {
@@ -202,6 +283,14 @@ WRONG = {
     "a score beyond one": ("Search", pb.SearchRequest(tag="Rain", min_score=1.5), "min_score"),
     "a score that is none": ("Search", pb.SearchRequest(tag="Rain", min_score=float("nan")), "min_score"),
     "none of each video": ("Search", pb.SearchRequest(tag="Rain", per_video=0), "per_video"),
+    "moments of a page": ("Search", pb.SearchRequest(tag="Rain", merge=True, page_token="x"), "page_token"),
+    "neighbours of nothing": ("Similar", pb.SimilarRequest(), "query"),
+    "neighbours of half a frame": ("Similar", pb.SimilarRequest(frames=FRAMES[:-1]), "frames"),
+    "no neighbours": ("Similar", pb.SimilarRequest(frames=FRAMES, k=0), "k"),
+    "more neighbours than anybody has": ("Similar", pb.SimilarRequest(frames=FRAMES, k=1001), "k"),
+    "neighbours of what was before": ("Similar", pb.SimilarRequest(frames=FRAMES, start_s=-5), "start_s"),
+    "a segment and a start": ("Similar", pb.SimilarRequest(segment=pb.Segment(video="v001"), start_s=5), "start_s"),
+    "no bundle": ("LoadModel", pb.LoadModelRequest(), "path"),
     "a long prefix": ("ListTags", pb.ListTagsRequest(prefix="x" * 257), "prefix"),
     "no tags to list": ("ListTags", pb.ListTagsRequest(limit=0), "limit"),
     "too many tags to list": ("ListTags", pb.ListTagsRequest(limit=1001), "limit"),

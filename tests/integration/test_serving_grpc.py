@@ -1,6 +1,7 @@
 """`segsearch serve --grpc-port` as a process: one library, one set of keys, one end."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.v1 import search_pb2 as pb
 from segsearch.v1.search_pb2_grpc import SegmentSearchStub
+from tests.conftest import ROOT
 from tests.integration.test_serving_commands import TIMEOUT_S, command
 from tests.integration.test_serving_security import Authority
 from tests.rpc_serving import failure
@@ -111,6 +113,14 @@ def test_mutual_tls_lets_clients_of_its_authority_in_alone(index, tiny_bundle, t
                     assert failure(search, pb.SearchRequest(tag="Rain")).code() is code
         with grpc.insecure_channel(told["grpc"]) as channel:
             assert failure(SegmentSearchStub(channel).ListTags, pb.ListTagsRequest()).code() is StatusCode.UNAVAILABLE
+
+
+def test_the_python_that_the_page_shows_runs(index, tiny_bundle, capsys):
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs/service.md").read_text(), re.DOTALL)
+    (code,) = [block for block in shown if "SegmentSearchStub" in block]
+    with served(index, tiny_bundle) as (told, _):
+        exec(code.replace("127.0.0.1:50051", told["grpc"]), {})
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 @pytest.mark.parametrize("port", ["taken", 65_536])

@@ -43,34 +43,38 @@ class Generation(_message.Message):
     def __init__(self, number: _Optional[int] = ..., created_at: _Optional[str] = ..., segments: _Optional[int] = ..., videos: _Optional[int] = ..., kept_per_tag: _Optional[int] = ..., bundle: _Optional[_Union[Bundle, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("tag", "k", "min_score", "per_video", "merge")
+    __slots__ = ("tag", "k", "min_score", "per_video", "merge", "page_token")
     TAG_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     PER_VIDEO_FIELD_NUMBER: _ClassVar[int]
     MERGE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     tag: str
     k: int
     min_score: float
     per_video: int
     merge: bool
-    def __init__(self, tag: _Optional[str] = ..., k: _Optional[int] = ..., min_score: _Optional[float] = ..., per_video: _Optional[int] = ..., merge: _Optional[bool] = ...) -> None: ...
+    page_token: str
+    def __init__(self, tag: _Optional[str] = ..., k: _Optional[int] = ..., min_score: _Optional[float] = ..., per_video: _Optional[int] = ..., merge: _Optional[bool] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("tags", "generation", "sequence", "complete", "segments", "moments")
+    __slots__ = ("tags", "generation", "sequence", "complete", "segments", "moments", "next_page_token")
     TAGS_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     MOMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     tags: _containers.RepeatedCompositeFieldContainer[Tag]
     generation: Generation
     sequence: int
     complete: bool
     segments: _containers.RepeatedCompositeFieldContainer[Hit]
     moments: _containers.RepeatedCompositeFieldContainer[Moment]
-    def __init__(self, tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., sequence: _Optional[int] = ..., complete: _Optional[bool] = ..., segments: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., sequence: _Optional[int] = ..., complete: _Optional[bool] = ..., segments: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., moments: _Optional[_Iterable[_Union[Moment, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("video", "start_s", "score")
@@ -147,6 +151,48 @@ class Stored(_message.Message):
     sequence: int
     unchanged: bool
     def __init__(self, sequence: _Optional[int] = ..., unchanged: _Optional[bool] = ...) -> None: ...
+
+class SimilarRequest(_message.Message):
+    __slots__ = ("segment", "frames", "start_s", "k")
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    segment: Segment
+    frames: bytes
+    start_s: int
+    k: int
+    def __init__(self, segment: _Optional[_Union[Segment, _Mapping]] = ..., frames: _Optional[bytes] = ..., start_s: _Optional[int] = ..., k: _Optional[int] = ...) -> None: ...
+
+class Segment(_message.Message):
+    __slots__ = ("video", "start_s")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    start_s: int
+    def __init__(self, video: _Optional[str] = ..., start_s: _Optional[int] = ...) -> None: ...
+
+class SimilarResponse(_message.Message):
+    __slots__ = ("generation", "sequence", "recall", "segments")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    generation: Generation
+    sequence: int
+    recall: float
+    segments: _containers.RepeatedCompositeFieldContainer[Neighbour]
+    def __init__(self, generation: _Optional[_Union[Generation, _Mapping]] = ..., sequence: _Optional[int] = ..., recall: _Optional[float] = ..., segments: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ...) -> None: ...
+
+class Neighbour(_message.Message):
+    __slots__ = ("video", "start_s", "similarity")
+    VIDEO_FIELD_NUMBER: _ClassVar[int]
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    video: str
+    start_s: int
+    similarity: float
+    def __init__(self, video: _Optional[str] = ..., start_s: _Optional[int] = ..., similarity: _Optional[float] = ...) -> None: ...
 
 class ListTagsRequest(_message.Message):
     __slots__ = ("prefix", "limit")
@@ -225,3 +271,23 @@ class ActivateGenerationRequest(_message.Message):
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     number: int
     def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("bundle", "provider", "precision")
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    bundle: Bundle
+    provider: str
+    precision: str
+    def __init__(self, bundle: _Optional[_Union[Bundle, _Mapping]] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
+
+class LoadModelRequest(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...

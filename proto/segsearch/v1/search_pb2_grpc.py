@@ -54,6 +54,11 @@ class SegmentSearchStub:
                 request_serializer=segsearch_dot_v1_dot_search__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=segsearch_dot_v1_dot_search__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.Similar = channel.unary_unary(
+                '/segsearch.v1.SegmentSearch/Similar',
+                request_serializer=segsearch_dot_v1_dot_search__pb2.SimilarRequest.SerializeToString,
+                response_deserializer=segsearch_dot_v1_dot_search__pb2.SimilarResponse.FromString,
+                _registered_method=True)
         self.ListTags = channel.unary_unary(
                 '/segsearch.v1.SegmentSearch/ListTags',
                 request_serializer=segsearch_dot_v1_dot_search__pb2.ListTagsRequest.SerializeToString,
@@ -78,6 +83,16 @@ class SegmentSearchStub:
                 '/segsearch.v1.SegmentSearch/ActivateGeneration',
                 request_serializer=segsearch_dot_v1_dot_search__pb2.ActivateGenerationRequest.SerializeToString,
                 response_deserializer=segsearch_dot_v1_dot_search__pb2.Generation.FromString,
+                _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/segsearch.v1.SegmentSearch/GetModel',
+                request_serializer=segsearch_dot_v1_dot_search__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=segsearch_dot_v1_dot_search__pb2.Model.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/segsearch.v1.SegmentSearch/LoadModel',
+                request_serializer=segsearch_dot_v1_dot_search__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=segsearch_dot_v1_dot_search__pb2.Model.FromString,
                 _registered_method=True)
 
 
@@ -108,6 +123,13 @@ class SegmentSearchServicer:
 
     def ScoreStream(self, request_iterator, context):
         """The same with frames in pieces. The first message says what is wanted; later ones only add frames.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Similar(self, request, context):
+        """POST /similar
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,6 +170,20 @@ class SegmentSearchServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModel(self, request, context):
+        """GET /models
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """POST /models:load
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SegmentSearchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -170,6 +206,11 @@ def add_SegmentSearchServicer_to_server(servicer, server):
                     servicer.ScoreStream,
                     request_deserializer=segsearch_dot_v1_dot_search__pb2.ScoreRequest.FromString,
                     response_serializer=segsearch_dot_v1_dot_search__pb2.ScoreResponse.SerializeToString,
+            ),
+            'Similar': grpc.unary_unary_rpc_method_handler(
+                    servicer.Similar,
+                    request_deserializer=segsearch_dot_v1_dot_search__pb2.SimilarRequest.FromString,
+                    response_serializer=segsearch_dot_v1_dot_search__pb2.SimilarResponse.SerializeToString,
             ),
             'ListTags': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTags,
@@ -195,6 +236,16 @@ def add_SegmentSearchServicer_to_server(servicer, server):
                     servicer.ActivateGeneration,
                     request_deserializer=segsearch_dot_v1_dot_search__pb2.ActivateGenerationRequest.FromString,
                     response_serializer=segsearch_dot_v1_dot_search__pb2.Generation.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=segsearch_dot_v1_dot_search__pb2.GetModelRequest.FromString,
+                    response_serializer=segsearch_dot_v1_dot_search__pb2.Model.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=segsearch_dot_v1_dot_search__pb2.LoadModelRequest.FromString,
+                    response_serializer=segsearch_dot_v1_dot_search__pb2.Model.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -305,6 +356,33 @@ class SegmentSearch:
             '/segsearch.v1.SegmentSearch/ScoreStream',
             segsearch_dot_v1_dot_search__pb2.ScoreRequest.SerializeToString,
             segsearch_dot_v1_dot_search__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Similar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/segsearch.v1.SegmentSearch/Similar',
+            segsearch_dot_v1_dot_search__pb2.SimilarRequest.SerializeToString,
+            segsearch_dot_v1_dot_search__pb2.SimilarResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -440,6 +518,60 @@ class SegmentSearch:
             '/segsearch.v1.SegmentSearch/ActivateGeneration',
             segsearch_dot_v1_dot_search__pb2.ActivateGenerationRequest.SerializeToString,
             segsearch_dot_v1_dot_search__pb2.Generation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/segsearch.v1.SegmentSearch/GetModel',
+            segsearch_dot_v1_dot_search__pb2.GetModelRequest.SerializeToString,
+            segsearch_dot_v1_dot_search__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/segsearch.v1.SegmentSearch/LoadModel',
+            segsearch_dot_v1_dot_search__pb2.LoadModelRequest.SerializeToString,
+            segsearch_dot_v1_dot_search__pb2.Model.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,7 @@ REQUEST_LIMIT_BYTES: Final = 1 << 20  # of a request without frames: two bytes o
 # Calls of a kind that may have a thread at a time, so that there are some left for searches.
 SCORING_LIMIT: Final = 12
 PUBLIC_LIMIT: Final = 8
+_SCORING: Final = ("Score", "ScoreStream", "Similar")
 _ID_HEADER: Final = "x-request-id"
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
 _STATUS_HEADER: Final = "grpc-status-details-bin"  # where clients look for a google.rpc.Status
@@ -69,7 +70,7 @@ class Calls:
         """What bounds the calls of a method's kind that run at a time."""
         if NEEDS[method] is None:
             return self._public
-        return self._scoring if method in ("Score", "ScoreStream") else None
+        return self._scoring if method in _SCORING else None
 
 
 class Call:

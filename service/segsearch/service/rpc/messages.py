@@ -8,12 +8,14 @@ from typing import Final
 
 import numpy as np
 
+from segsearch.core.bundle import Bundle
 from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.vocabulary import Entry
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.manifest import Manifest
-from segsearch.service.pages import MomentPage, Page, ScoredVideo, Strip, TagList
+from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
 from segsearch.service.rpc.requests import PAGE_LIMIT, Upload
+from segsearch.service.scoring.scorer import Scorer
 from segsearch.v1 import search_pb2 as pb
 
 _PIECE: Final = PAGE_LIMIT  # hits or moments of one message of a stream
@@ -34,11 +36,11 @@ def generation_message(manifest: Manifest) -> pb.Generation:
     )  # fmt: skip
 
 
-def search_messages(page: Page | MomentPage) -> Iterator[pb.SearchResponse]:
+def search_messages(page: Page | MomentPage, next_page_token: str) -> Iterator[pb.SearchResponse]:
     """A page in pieces: the first one has the head. A page of up to PAGE_LIMIT rows is one piece."""
     head = pb.SearchResponse(
         tags=map(tag_message, page.tags), generation=generation_message(page.generation), sequence=page.sequence,
-        complete=page.complete,
+        complete=page.complete, next_page_token=next_page_token,
     )  # fmt: skip
     for first in range(0, max(1, len(page.video_ids)), _PIECE):
         message = head if first == 0 else pb.SearchResponse()
@@ -52,7 +54,7 @@ def search_messages(page: Page | MomentPage) -> Iterator[pb.SearchResponse]:
 
 def score_message(upload: Upload, scored: ScoredVideo, stored: Stored | None) -> pb.ScoreResponse:
     """Every segment of a video with its best tags."""
-    bundle, entries = scored.bundle, scored.bundle.vocabulary.entries
+    entries = scored.bundle.vocabulary.entries
     segments = [
         pb.ScoredSegment(
             start_s=start,
@@ -65,10 +67,8 @@ def score_message(upload: Upload, scored: ScoredVideo, stored: Stored | None) ->
             scored.starts.tolist(), scored.classes.tolist(), scored.probabilities.tolist(), strict=True
         )
     ]
-    manifest = bundle.manifest
     return pb.ScoreResponse(
-        video=upload.video_id, frames=len(upload.frames), segments=segments,
-        bundle=pb.Bundle(name=manifest.name, version=manifest.version, digest=bundle.digest),
+        video=upload.video_id, frames=len(upload.frames), segments=segments, bundle=bundle_message(scored.bundle),
         stored=stored_message(stored) if stored is not None else None,
     )  # fmt: skip
 
@@ -76,6 +76,27 @@ def score_message(upload: Upload, scored: ScoredVideo, stored: Stored | None) ->
 def stored_message(stored: Stored) -> pb.Stored:
     """A change that is on disk."""
     return pb.Stored(sequence=stored.sequence, unchanged=stored.unchanged)
+
+
+def similar_message(page: SimilarPage) -> pb.SimilarResponse:
+    """The segments most alike."""
+    rows = zip(page.video_ids, page.starts.tolist(), page.similarities.tolist(), strict=True)
+    return pb.SimilarResponse(
+        generation=generation_message(page.generation), sequence=page.sequence, recall=page.recall,
+        segments=[pb.Neighbour(video=video, start_s=start, similarity=alike) for video, start, alike in rows],
+    )  # fmt: skip
+
+
+def model_message(scorer: Scorer) -> pb.Model:
+    """The model that scores uploads."""
+    precision = getattr(scorer, "precision", "float32")
+    return pb.Model(bundle=bundle_message(scorer.bundle), provider=scorer.provider, precision=precision)
+
+
+def bundle_message(bundle: Bundle) -> pb.Bundle:
+    """A bundle that scores."""
+    manifest = bundle.manifest
+    return pb.Bundle(name=manifest.name, version=manifest.version, digest=bundle.digest)
 
 
 def tags_message(found: TagList) -> pb.ListTagsResponse:

@@ -12,15 +12,24 @@ import numpy as np
 
 from segsearch.core.errors import InputTooLarge, InvalidInput, TooSlow
 from segsearch.core.videos import VIDEO_ID_LIMIT, check_video_id
+from segsearch.service.library import SIMILAR_LIMIT
 from segsearch.service.rest.uploads.reader import UNNAMED
 from segsearch.service.rest.uploads.upload import Rules
-from segsearch.v1.search_pb2 import GetVideoRequest, ListTagsRequest, ScoreRequest, SearchRequest
+from segsearch.v1.search_pb2 import (
+    GetVideoRequest,
+    ListTagsRequest,
+    LoadModelRequest,
+    ScoreRequest,
+    SearchRequest,
+    SimilarRequest,
+)
 
 PAGE_LIMIT: Final = 10_000  # segments of one message
 _TAG_LIMIT: Final = 1000
 _QUERY_LIMIT: Final = 1000  # characters
 _PREFIX_LIMIT: Final = 256  # characters
 _STRIP_LIMIT: Final = 100  # tags
+_PATH_LIMIT: Final = 1000  # characters
 _GENERATION_LIMIT: Final = 1 << 31
 
 
@@ -33,6 +42,7 @@ class Query:
     min_score: float
     per_video: int | None
     merge: bool
+    page_token: str
 
     @classmethod
     def of(cls, request: SearchRequest, limit: int) -> "Query":
@@ -44,7 +54,8 @@ class Query:
         _check(0 <= request.min_score <= 1, "min_score", request.min_score, "0 to 1")
         per_video = request.per_video if request.HasField("per_video") else None
         _check(per_video is None or per_video >= 1, "per_video", per_video, "at least 1")
-        return cls(request.tag, k, request.min_score, per_video, request.merge)
+        _check(not (request.merge and request.page_token), "page_token", "given with merge", "one or the other")
+        return cls(request.tag, k, request.min_score, per_video, request.merge, request.page_token)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +98,12 @@ class UploadReader:
             pieces.append(message.frames)
         if first is None:
             raise InvalidInput("request", "no message", "at least one")
-        return self._upload(first, b"".join(pieces))
+        return Upload(first.video or UNNAMED, self._array(b"".join(pieces)), _top(first), first.index)
+
+    def frames(self, content: bytes) -> np.ndarray:
+        """(T, F) uint8 of frames in one message; raises InvalidInput or InputTooLarge."""
+        self._check_size(len(content), len(content))
+        return self._array(content)
 
     def _check_options(self, message: ScoreRequest) -> None:
         if message.video:
@@ -104,10 +120,10 @@ class UploadReader:
         if size_bytes // spec.size > most:
             raise InputTooLarge("frames", f"{size_bytes // spec.size} frames", f"at most {most}")
 
-    def _upload(self, first: ScoreRequest, content: bytes) -> Upload:
+    def _array(self, content: bytes) -> np.ndarray:
         frames = np.frombuffer(content, np.uint8).reshape(-1, self.rules.spec.size)
         self.rules.check_length("frames", len(frames))
-        return Upload(first.video or UNNAMED, frames, _top(first), first.index)
+        return frames
 
 
 def prefix_and_limit(request: ListTagsRequest) -> tuple[str, int]:
@@ -124,6 +140,33 @@ def video_and_tags(request: GetVideoRequest) -> tuple[str, list[str]]:
     for tag in request.tags:
         _check_length("tags", tag, 0, _QUERY_LIMIT)
     return video_id(request.video), list(request.tags)
+
+
+def neighbour_count(request: SimilarRequest) -> int:
+    """How many segments `Similar` asks for; raises InvalidInput."""
+    k = request.k if request.HasField("k") else 100
+    _check(1 <= k <= SIMILAR_LIMIT, "k", k, f"1 to {SIMILAR_LIMIT}")
+    return k
+
+
+def named_segment(request: SimilarRequest) -> tuple[str, int]:
+    """The video and first second of the segment that `Similar` names; raises InvalidInput."""
+    _check(request.HasField("segment"), "query", "neither segment nor frames", "one of them")
+    _check(not request.HasField("start_s"), "start_s", "given with a segment", "it in the segment")
+    _check(request.segment.start_s >= 0, "segment.start_s", request.segment.start_s, "0 or more")
+    return video_id(request.segment.video), request.segment.start_s
+
+
+def start_of_frames(request: SimilarRequest) -> int | None:
+    """The first second of the segment of the frames that `Similar` sends; None is the mean of all."""
+    _check(request.start_s >= 0, "start_s", request.start_s, "0 or more")
+    return request.start_s if request.HasField("start_s") else None
+
+
+def bundle_path(request: LoadModelRequest) -> str:
+    """What `LoadModel` asks for; raises InvalidInput."""
+    _check_length("path", request.path, 1, _PATH_LIMIT)
+    return request.path
 
 
 def video_id(text: str) -> str:

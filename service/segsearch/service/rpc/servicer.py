@@ -10,8 +10,10 @@ from typing import Final, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from segsearch.core.segments import segment_count
+from segsearch.service.index.view import View
 from segsearch.service.library import SEARCH_LIMIT, SegmentLibrary
-from segsearch.service.pages import MomentPage, Page
+from segsearch.service.page_tokens import PageTokens, question_of
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.rpc import messages
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls, client_streaming, decoded, server_streaming, unary
@@ -21,8 +23,12 @@ from segsearch.service.rpc.requests import (
     Query,
     Upload,
     UploadReader,
+    bundle_path,
     generation_number,
+    named_segment,
+    neighbour_count,
     prefix_and_limit,
+    start_of_frames,
     video_and_tags,
     video_id,
 )  # fmt: skip
@@ -43,7 +49,7 @@ class Servicer:
 
     def __init__(self, library: SegmentLibrary, settings: Settings, calls: Calls):
         self._library, self._calls = library, calls
-        self._hot = HotAnswers()
+        self._hot, self._tokens = HotAnswers(), PageTokens(library.index.root)
         rules = Rules(library.scorer.bundle.manifest.features, settings.frame_limit)
         self._uploads = UploadReader(rules, settings.body_limit_bytes, settings.body_timeout_s)
 
@@ -55,6 +61,7 @@ class Servicer:
             "SearchStream": server_streaming(calls, "SearchStream", self._search_stream),
             "Score": unary(calls, "Score", upload_s, self._score_one),
             "ScoreStream": client_streaming(calls, "ScoreStream", self._score_stream),
+            "Similar": unary(calls, "Similar", upload_s, self._similar),
             "ListTags": self._plain("ListTags", pb.ListTagsRequest, self._list_tags),
             "GetVideo": self._plain("GetVideo", pb.GetVideoRequest, self._get_video),
             "DeleteVideo": self._plain("DeleteVideo", pb.DeleteVideoRequest, self._delete_video),
@@ -62,36 +69,42 @@ class Servicer:
             "ActivateGeneration": self._plain(
                 "ActivateGeneration", pb.ActivateGenerationRequest, self._activate_generation
             ),
+            "GetModel": self._plain("GetModel", pb.GetModelRequest, self._get_model),
+            "LoadModel": self._plain("LoadModel", pb.LoadModelRequest, self._load_model),
         }
 
     def _plain(self, method: str, kind: type[M], run: Callable[[M], Message]) -> grpc.RpcMethodHandler:
         """A method that takes a message of a kind and gives one."""
 
         def from_bytes(message: bytes, _: Call) -> bytes:
-            answer: bytes = run(decoded(kind, message)).SerializeToString()
-            return answer
+            return _bytes(run(decoded(kind, message)))
 
         return unary(self._calls, method, REQUEST_S, from_bytes)
 
     def _search(self, question: bytes, _: Call) -> bytes:
-        # The bytes of a question are looked for before anybody reads them: a search of 100 segments takes a tenth of
-        # the time that gRPC itself takes then.
+        # Looked for by its bytes before anybody reads them: making the answer would take as long as gRPC takes for all.
         view = self._library.view()
         answer = self._hot.get(view, question)
         if answer is None:
-            page = self._page(Query.of(decoded(pb.SearchRequest, question), PAGE_LIMIT))
-            answer = next(messages.search_messages(page)).SerializeToString()
-            if page.generation is view.manifest and page.sequence == view.sequence:
-                self._hot.put(view, question, answer)
+            query = Query.of(decoded(pb.SearchRequest, question), PAGE_LIMIT)
+            answer = next(self._found(view, query)).SerializeToString()
+            self._hot.put(view, question, answer)
         return answer
 
     def _search_stream(self, incoming: Iterator[bytes], call: Call) -> Iterator[bytes]:
         query = Query.of(decoded(pb.SearchRequest, call.request(incoming)), SEARCH_LIMIT)
-        return (message.SerializeToString() for message in messages.search_messages(self._page(query)))
+        return (message.SerializeToString() for message in self._found(self._library.view(), query))
 
-    def _page(self, query: Query) -> Page | MomentPage:
-        find = self._library.moments if query.merge else self._library.search
-        return find(query.tag, query.k, min_score=query.min_score, per_video=query.per_video)
+    def _found(self, view: View, query: Query) -> Iterator[pb.SearchResponse]:
+        tag, k, least, most = query.tag, query.k, query.min_score, query.per_video
+        if query.merge:
+            return messages.search_messages(
+                self._library.moments(tag, k, min_score=least, per_video=most, view=view), next_page_token=""
+            )
+        question = question_of(tag, least, most)
+        after = self._tokens.open(query.page_token, question, "page_token") if query.page_token else None
+        page = self._library.search(tag, k, min_score=least, per_video=most, after=after, view=view)
+        return messages.search_messages(page, self._tokens.seal(page.following, question) if page.following else "")
 
     def _score_one(self, message: bytes, call: Call) -> bytes:
         return self._score(self._uploads.read([decoded(pb.ScoreRequest, message, None)]), call)
@@ -107,8 +120,20 @@ class Servicer:
         call.when_over(begun.scores.cancel)
         scored, stored = self._library.finish(begun, upload.top)
         self._calls.metrics.scored_segments.inc(len(scored.starts))
-        answer: bytes = messages.score_message(upload, scored, stored).SerializeToString()
-        return answer
+        return _bytes(messages.score_message(upload, scored, stored))
+
+    def _similar(self, message: bytes, call: Call) -> bytes:
+        request, caller = decoded(pb.SimilarRequest, message, None), _caller(call)
+        k = neighbour_count(request)
+        call.check_wanted()
+        if not request.HasField("frames"):
+            return _bytes(messages.similar_message(self._library.similar(*named_segment(request), k, caller)))
+        start_s = start_of_frames(request)
+        begun = self._library.begin_similar(self._uploads.frames(request.frames), caller)
+        call.when_over(begun.scores.cancel)
+        page = self._library.similar_of(begun, start_s, k)
+        self._calls.metrics.scored_segments.inc(segment_count(len(begun.frames)))
+        return _bytes(messages.similar_message(page))
 
     def _list_tags(self, request: pb.ListTagsRequest) -> Message:
         return messages.tags_message(self._library.tags(*prefix_and_limit(request)))
@@ -126,6 +151,18 @@ class Servicer:
     def _activate_generation(self, request: pb.ActivateGenerationRequest) -> Message:
         activated = self._library.index.activate(generation_number(request.number))
         return messages.generation_message(activated.manifest)
+
+    def _get_model(self, _: pb.GetModelRequest) -> Message:
+        return messages.model_message(self._library.scorer)
+
+    def _load_model(self, request: pb.LoadModelRequest) -> Message:
+        self._library.load(bundle_path(request))
+        return messages.model_message(self._library.scorer)
+
+
+def _bytes(message: Message) -> bytes:
+    serialised: bytes = message.SerializeToString()
+    return serialised
 
 
 def _caller(call: Call) -> Caller:
