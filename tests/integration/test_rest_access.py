@@ -35,6 +35,9 @@ ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
     ("POST", "/generations/{number}:activate"): ("admin", "/generations/1:activate"),
     ("GET", "/models"): ("read", "/models"),
     ("POST", "/models:load"): ("admin", "/models:load"),
+    ("POST", "/reindex"): ("admin", "/reindex"),
+    ("GET", "/jobs/{job_id}"): ("read", "/jobs/x"),
+    ("POST", "/jobs/{job_id}:cancel"): ("admin", "/jobs/x:cancel"),
     ("GET", "/videos/{video_id:path}"): ("read", "/videos/v001?tag=Rain"),
     ("DELETE", "/videos/{video_id:path}"): ("write", "/videos/v001"),
     ("GET", "/metrics"): ("read", "/metrics"),
@@ -43,7 +46,13 @@ ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
     ("GET", "/problems/{code}"): (None, "/problems/unknown-tag"),
     ("GET", "/openapi.json"): (None, "/openapi.json"),
 }
-NOT_HERE = {("DELETE", "/videos/{video_id:path}"), ("POST", "/models:load")}  # this server only searches: 409
+NOT_HERE = {  # this server only searches, and is told of no folders: 409
+    ("DELETE", "/videos/{video_id:path}"),
+    ("POST", "/models:load"),
+    ("POST", "/reindex"),
+    ("GET", "/jobs/{job_id}"),
+    ("POST", "/jobs/{job_id}:cancel"),
+}
 CALLERS = ("none", "wrong", "read", "write", "admin")
 
 

@@ -18,8 +18,8 @@ from tests.library_fixtures import serving
 INSIDE = re.compile(rf'Traceback|File "|line \d+, in|site-packages|{ROOT}|/tmp/pytest|0x[0-9a-f]{{9,}}')
 PATHS = (
     "/search", "/score", "/similar", "/tags", "/livez", "/readyz", "/metrics", "/openapi.json", "/generations",
-    "/generations/1:activate", "/models", "/models:load", "/problems/unknown-tag", "/", "/v2", "/search/x", "/%00",
-    "/%2e%2e/%2e%2e/etc/passwd",
+    "/generations/1:activate", "/models", "/models:load", "/reindex", "/jobs/x", "/problems/unknown-tag", "/", "/v2",
+    "/search/x", "/%00", "/%2e%2e/%2e%2e/etc/passwd",
 )  # fmt: skip
 NAMES = ("tag", "k", "top", "prefix", "limit", "video_id", "index", "page_token", "tag[]", "", "é", "\x00")
 VALUES = (

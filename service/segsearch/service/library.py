@@ -17,6 +17,7 @@ import numpy as np
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.errors import (
+    Draining,
     FeatureSpaceMismatch,
     ModelNotLoaded,
     NoEmbeddings,
@@ -39,6 +40,7 @@ from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
 from segsearch.service.index.view import View
+from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
 from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.scorer import NOBODY, Caller, Scorer, Scores, awaited
@@ -77,14 +79,16 @@ class SegmentLibrary:
         store: LiveStore | None = None,
         *,
         bundles: BundleFolder | None = None,
+        jobs: ReindexJobs | None = None,
     ):
         """store: where uploads go; without one nothing can be added, and only the generation is searched. bundles:
-        whose models may take the scorer's place.
+        whose models may take the scorer's place. jobs: what may be started.
 
         Raises GenerationCorrupt, VocabularyMismatch or FeatureSpaceMismatch where an index cannot be served.
         """
         self._in_use, self._bundles, self._loading = ScorerInUse(scorer), bundles, threading.Lock()
-        self.index, self.store = index, store
+        self.index, self.store, self._jobs = index, store, jobs
+        self._draining = False
         self._current = CurrentView(index, store, self._check)
 
     @property
@@ -117,6 +121,13 @@ class SegmentLibrary:
             self._in_use.replace(scorer)
         return scorer.bundle
 
+    @property
+    def jobs(self) -> ReindexJobs:
+        """Raises NotConfigured where none can be started."""
+        if self._jobs is None:
+            raise NotConfigured("data")
+        return self._jobs
+
     def view(self) -> View:
         """What the library holds now; raises NoGeneration before the first reindex."""
         return self._current.view()
@@ -124,6 +135,16 @@ class SegmentLibrary:
     def view_at_hand(self) -> View | None:
         """What `view` would give, where that takes no more than a look, so that an event loop may ask; else None."""
         return self._current.at_hand()
+
+    def drain(self) -> None:
+        """From now on it says that it is not ready; it answers as before."""
+        self._draining = True
+
+    def ready_view(self) -> View:
+        """The view that answers, where new callers should come; raises Draining, or NoGeneration."""
+        if self._draining:
+            raise Draining
+        return self.view()
 
     def refresh(self) -> None:
         """Switches to the published generation before it returns, if that can be served."""

@@ -104,7 +104,7 @@ def serve(
     answer_cache_bytes: Annotated[
         int,
         typer.Option(
-            envvar="SEGSEARCH_ANSWER_CACHE_BYTES", help="Room for search answers, kept until the library changes; 0: none."
+            envvar="SEGSEARCH_ANSWER_CACHE_BYTES", help="Room for answers to searches, kept until the library changes."
         ),
     ] = ANSWER_CACHE_BYTES,
     compact_at_rows: Annotated[
@@ -167,6 +167,7 @@ def serve(
     from segsearch.service.index.index_directory import IndexDirectory
     from segsearch.service.index.live.store import LiveStore
     from segsearch.service.jobs.background_compaction import BackgroundCompaction, CompactAt
+    from segsearch.service.jobs.reindex_process import ReindexJobs
     from segsearch.service.library import SegmentLibrary
     from segsearch.service.rest.app import build
     from segsearch.service.rest.metrics import Metrics
@@ -198,8 +199,15 @@ def serve(
         scorer = stack.enter_context(open_scorer(opened))
         space = opened.manifest.features.space
         store = stack.enter_context(LiveStore.open(index / LIVE, space)) if live else None
+        directory = IndexDirectory(index)
         loadable = BundleFolder(bundles, open_scorer) if bundles else None
-        library = SegmentLibrary(scorer, IndexDirectory(index), store, bundles=loadable)
+        options = {
+            "--frame-limit": frame_limit, "--batch": batch, "--threads": threads, "--provider": provider.value,
+            "--precision": precision.value, "--cache": cache,
+        }  # fmt: skip
+        as_here = [str(part) for option in options.items() for part in option]
+        jobs = ReindexJobs(directory, data, loadable, as_here) if data else None
+        library = SegmentLibrary(scorer, directory, store, bundles=loadable, jobs=jobs)
         stack.callback(library.close)
         guard, metrics, rpc = Guard.of(settings), Metrics(library), None
         app = build(library, settings, guard, metrics)
@@ -214,4 +222,4 @@ def serve(
             if live:
                 compact_at = CompactAt(compact_at_rows, compact_at_deleted)
                 stack.enter_context(BackgroundCompaction(library.index, library.view, compact_at))
-            serve_until_stopped(app, settings, rpc)
+            serve_until_stopped(app, settings, library.drain, rpc)

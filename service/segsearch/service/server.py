@@ -4,6 +4,8 @@ import asyncio
 import signal
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
@@ -35,9 +37,17 @@ class Companion(Protocol):
 class _Announcing(uvicorn.Server):
     """Prints one JSON line with the URL as soon as connections are accepted; a companion starts and ends with it."""
 
-    def __init__(self, config: uvicorn.Config, companion: Companion | None, address: str | None):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        drain: Callable[[], None],
+        companion: Companion | None,
+        address: str | None,
+    ):
         super().__init__(config)
-        self._companion, self._address = companion, address
+        self._settings, self._drain, self._companion, self._address = settings, drain, companion, address
+        self._ends_s: float | None = None  # once it drains: when it stops
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -49,14 +59,31 @@ class _Announcing(uvicorn.Server):
                 self._companion.start()
             emit(event="ready", url=url, **({"grpc": self._address} if self._address else {}))
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Says that it is not ready; after a first SIGTERM it goes on for a while, so that balancers hear of it."""
+        self._drain()
+        if sig == signal.SIGTERM and self._ends_s is None and self._settings.drain_s:
+            self._ends_s = time.monotonic() + self._settings.drain_s
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """See uvicorn.Server."""
+        if self._ends_s is not None and time.monotonic() >= self._ends_s:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._companion is not None:
             await asyncio.to_thread(self._companion.drain)
         await super().shutdown(sockets)
 
 
-def serve_until_stopped(app: ASGIApp, settings: Settings, companion: Companion | None = None) -> None:
-    """Serves until SIGTERM or SIGINT, then returns; connections are refused from that moment on.
+def serve_until_stopped(
+    app: ASGIApp, settings: Settings, drain: Callable[[], None], companion: Companion | None = None
+) -> None:
+    """Serves until SIGTERM or SIGINT, then calls `drain`, and returns; connections are refused from that moment on, or
+    after the time that the settings give.
 
     Raises ConfigError where the address or the certificates cannot be used.
     """
@@ -68,7 +95,8 @@ def serve_until_stopped(app: ASGIApp, settings: Settings, companion: Companion |
     with listening:
         address = companion.bind(settings.grpc_port or 0) if companion else None
         try:
-            _Announcing(uvicorn_config(app, settings, context), companion, address).run(sockets=[listening])
+            config = uvicorn_config(app, settings, context)
+            _Announcing(config, settings, drain, companion, address).run(sockets=[listening])
         finally:
             if companion is not None:
                 companion.close()

@@ -112,7 +112,7 @@ def livez(_: Nothing) -> Alive:
 def readyz(edge: EdgeDep, _: Nothing) -> Ready:
     """Whether searches can be answered, from which generation, and what runs the model."""
     return Ready(
-        generation=GenerationAnswer.of(edge.library.view().manifest),
+        generation=GenerationAnswer.of(edge.library.ready_view().manifest),
         bundle=BundleAnswer.of(edge.library.scorer.bundle),
         streams=str(edge.reader.rules.spec),
         provider=edge.library.scorer.provider,

@@ -71,7 +71,7 @@ class Health:
 
     def _serves(self) -> bool:
         try:
-            self._library.view()
+            self._library.ready_view()
         except (SegsearchError, OSError):
             return False
         return True

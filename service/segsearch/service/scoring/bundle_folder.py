@@ -30,8 +30,33 @@ class BundleFolder:
             raise ConfigError("bundles", str(root), "a folder")
         self._root, self._open_scorer = root, open_scorer
 
-    def bundle(self, path: str) -> Bundle:
-        """A bundle by its path below the folder, files checked; raises InvalidInput or ModelNotLoaded."""
+    def fitting(self, path: str, other: Bundle) -> Bundle:
+        """A bundle by its path below the folder, files checked, of the same classes and features as another.
+
+        Raises InvalidInput, ModelNotLoaded or ModelUnfit.
+        """
+        bundle = self._opened(path)
+        found, wanted = bundle.manifest.features.space, other.manifest.features.space
+        if found != wanted:
+            raise ModelUnfit(path, f"feature space {found}, wanted {wanted} as the index has")
+        found, wanted = bundle.vocabulary.digest, other.vocabulary.digest
+        if found != wanted:
+            raise ModelUnfit(path, f"vocabulary {found[:12]}, wanted {wanted[:12]} as the index has")
+        return bundle
+
+    def scorer(self, path: str, in_use: Scorer) -> BatchingScorer:
+        """A scorer of a bundle that may take the place of the one in use: of the same classes and features.
+
+        Raises InvalidInput, ModelUnfit, or ModelNotLoaded for a bundle that is damaged or does not prove itself.
+        """
+        bundle = self.fitting(path, in_use.bundle)
+        tuning = in_use.tuning if isinstance(in_use, BatchingScorer) else None
+        try:
+            return self._open_scorer(bundle, tuning)
+        except (BundleRefused, ConfigError, OSError) as error:
+            raise ModelNotLoaded(path, self._told(error)) from None
+
+    def _opened(self, path: str) -> Bundle:
         found = below(self._root, path, "path")
         try:
             bundle = Bundle.open(found)
@@ -41,32 +66,9 @@ class BundleFolder:
             raise ModelNotLoaded(path, "its files lie elsewhere, wanted them in the folder of bundles")
         return bundle
 
-    def scorer(self, path: str, in_use: Scorer) -> BatchingScorer:
-        """A scorer of a bundle that may take the place of the one in use: of the same classes and features.
-
-        Raises InvalidInput, ModelUnfit, or ModelNotLoaded for a bundle that is damaged or does not prove itself.
-        """
-        bundle = self.bundle(path)
-        _check_fit(path, bundle, in_use.bundle)
-        tuning = in_use.tuning if isinstance(in_use, BatchingScorer) else None
-        try:
-            return self._open_scorer(bundle, tuning)
-        except (BundleRefused, ConfigError, OSError) as error:
-            raise ModelNotLoaded(path, self._told(error)) from None
-
     def _told(self, error: Exception) -> str:
         """What went wrong, without where the folder is."""
         text = str(error)
         for root in (self._root, self._root.resolve()):
             text = text.replace(f"{root}{os.sep}", "")
         return text
-
-
-def _check_fit(path: str, bundle: Bundle, other: Bundle) -> None:
-    wanted = other.manifest.features.space
-    if bundle.manifest.features.space != wanted:
-        found = bundle.manifest.features.space
-        raise ModelUnfit(path, f"feature space {found}, wanted {wanted} as the index has")
-    found, wanted = bundle.vocabulary.digest, other.vocabulary.digest
-    if found != wanted:
-        raise ModelUnfit(path, f"vocabulary {found[:12]}, wanted {wanted[:12]} as the index has")
