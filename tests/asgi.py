@@ -15,12 +15,14 @@ class Told(NamedTuple):
     content: bytes
 
 
-def ask(runner: asyncio.Runner, app: ASGIApp, path: str, query: bytes = b"", headers: Mapping[str, str] = {}) -> Told:  # noqa: B006
+def ask(
+    runner: asyncio.Runner, app: ASGIApp, path: str, query: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Told:
     """The answer to one GET."""
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
         "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": query,
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()],
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "state": {},
     }  # fmt: skip
     sent: list[Message] = []

@@ -32,7 +32,8 @@ def served(live):
 
 def upload(client, key, body=ONE, headers=None, **query):
     sent = {"content-type": "application/x-npy", "idempotency-key": key, **(headers or {})}
-    return client.post("/score", params={"video_id": "mine", "index": True, "top": 1, **query}, content=body, headers=sent)
+    params = {"video_id": "mine", "index": True, "top": 1, **query}
+    return client.post("/score", params=params, content=body, headers=sent)
 
 
 def test_an_upload_that_is_sent_again_gets_its_first_answer(served, live):

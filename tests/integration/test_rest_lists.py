@@ -85,7 +85,10 @@ def test_a_long_list_comes_as_lines_while_it_is_written(many):
 
 @pytest.mark.parametrize(
     ("coding", "inflate"),
-    [("gzip", gzip.decompress), ("zstd", lambda content: zstandard.ZstdDecompressor().decompressobj().decompress(content))],
+    [
+        ("gzip", gzip.decompress),
+        ("zstd", lambda content: zstandard.ZstdDecompressor().decompressobj().decompress(content)),
+    ],
 )
 def test_lines_are_compressed_as_they_are_written(many, coding, inflate):
     plain = many.get("/search", params=LONG, headers={"accept": LINES, "accept-encoding": "identity"})
@@ -246,7 +249,7 @@ def test_the_whole_list_has_no_next_page(client):
     assert told_in_json(client, **RAIN)[0]["next_page_token"] is None
 
 
-def test_a_page_is_followed_by_the_same_whatever_is_uploaded_meanwhile(served, live):
+def test_a_page_is_followed_by_the_same_whatever_is_uploaded_meanwhile(served):
     upload(served, "mine", UPLOADS[0].frames)
     _, whole = told_in_json(served, **RAIN)
     first = served.get("/search", params={"tag": "Rain", "k": 20}).json()
@@ -265,8 +268,8 @@ def first_token(client: httpx.Client) -> str:
 def test_a_forged_or_cut_token_is_refused(client):
     token = first_token(client)
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    other_generation = raw[:8] + bytes([raw[8] ^ 1]) + raw[9:]
-    for wrong in (token[:-2], token[1:], token.swapcase(), base64.urlsafe_b64encode(other_generation).decode(), "x", "é"):
+    of_another_generation = base64.urlsafe_b64encode(raw[:8] + bytes([raw[8] ^ 1]) + raw[9:]).decode()
+    for wrong in (token[:-2], token[1:], token.swapcase(), of_another_generation, "x", "é"):
         problem(client.get("/search", params={"tag": "Rain", "page_token": wrong}), 400, "invalid-page-token")
 
 

@@ -51,12 +51,14 @@ def test_pages_of_one_moment_are_its_list(parts, asked, sizes, lowest, per_video
         assert paged(view, asked, sizes, **bounds) == (pairs(whole), whole.complete)
 
 
+@settings(deadline=None)
 @given(BOOKMARKS)
 def test_a_token_is_read_as_it_was_written(bookmark):
     tokens = PageTokens(Path("nowhere"))  # where no key can be kept the process has one of its own
     assert tokens.open(tokens.seal(bookmark, QUESTION), QUESTION) == bookmark
 
 
+@settings(deadline=None)
 @given(BOOKMARKS, st.integers(0, 10**6), st.sampled_from("ABCabc019-_ =.é\x00"))
 def test_a_token_with_any_letter_changed_is_refused(bookmark, place, letter):
     tokens = PageTokens(Path("nowhere"))
@@ -68,6 +70,7 @@ def test_a_token_with_any_letter_changed_is_refused(bookmark, place, letter):
             tokens.open(forged, QUESTION)
 
 
+@settings(deadline=None)
 @given(BOOKMARKS, st.text(max_size=300))
 def test_what_is_no_token_is_refused(bookmark, text):
     tokens = PageTokens(Path("nowhere"))

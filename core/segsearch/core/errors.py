@@ -98,7 +98,7 @@ class IdempotencyKeyReused(InvalidInput):
     code = "idempotency-key-reused"
 
     def __init__(self, field: str):
-        super().__init__(field, "it came before with another request", "a key for each request, kept when it is repeated")
+        super().__init__(field, "it came before with another request", "one key a request, kept when it is repeated")
 
 
 class IdempotencyKeyBusy(SegsearchError):
@@ -107,7 +107,7 @@ class IdempotencyKeyBusy(SegsearchError):
     code = "idempotency-key-busy"
 
     def __init__(self, retry_after_s: int):
-        super().__init__(f"the first request with this idempotency key is not done; wanted {retry_after_s} s of patience")
+        super().__init__(f"the first request with this idempotency key is not done; wanted {retry_after_s} s of pause")
         self.retry_after_s = retry_after_s
 
 

@@ -8,14 +8,12 @@ directory, is made by the first process that needs it, and is shared by all that
 import base64
 import binascii
 import hmac
-import json
 import logging
 import os
 import secrets
 import struct
 import tempfile
 from contextlib import suppress
-from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -35,7 +33,7 @@ _TOKEN_LIMIT: Final = 200  # characters; ours have 95
 
 def question_of(tag: str, min_score: float, per_video: int | None) -> bytes:
     """What must be the same on every page of a list; how long a page is may differ."""
-    return json.dumps([tag, min_score, per_video]).encode()
+    return repr((tag, float(min_score), per_video)).encode()
 
 
 class PageTokens:
@@ -47,7 +45,10 @@ class PageTokens:
 
     def seal(self, bookmark: Bookmark, question: bytes) -> str:
         """The token for a bookmark in the answer to a question."""
-        packed = _BOOKMARK.pack(_VERSION, *astuple(bookmark))
+        packed = _BOOKMARK.pack(
+            _VERSION, bookmark.generation, bookmark.sequence, bookmark.seen, bookmark.code, bookmark.upload,
+            bookmark.row,
+        )  # fmt: skip
         return base64.urlsafe_b64encode(packed + self._mac(packed, question)).rstrip(b"=").decode()
 
     def open(self, token: str, question: bytes, field: str = "query.page_token") -> Bookmark:
@@ -56,10 +57,10 @@ class PageTokens:
         packed, mac = content[: _BOOKMARK.size], content[_BOOKMARK.size :]
         if len(mac) != _MAC_BYTES or not hmac.compare_digest(mac, self._mac(packed, question)):
             raise InvalidPageToken(field)
-        version, *fields = _BOOKMARK.unpack(packed)
+        version, *values = _BOOKMARK.unpack(packed)
         if version != _VERSION:
             raise InvalidPageToken(field)
-        return Bookmark(*fields)
+        return Bookmark(*values)
 
     def _mac(self, packed: bytes, question: bytes) -> bytes:
         return hmac.digest(self._key, packed + question, "sha256")

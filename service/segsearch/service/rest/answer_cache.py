@@ -4,14 +4,15 @@ Where it stands: the fast path alone asks it, on the event loop: nothing here is
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
 from typing import Final
 
 from segsearch.service.index.view import View
 from segsearch.service.rest.search_answers import Answer
 
-OVERHEAD_BYTES: Final = 1024  # of an entry, beside its content and what is asked
+OVERHEAD_BYTES: Final = 1024  # of an entry, beside its content and the query
 _LARGEST_SHARE: Final = 16  # an answer may take so small a part of the room, and is not kept if it is larger
+
+Asked = tuple[bytes, str | None]  # query string and coding
 
 
 class AnswerCache:
@@ -20,9 +21,9 @@ class AnswerCache:
     def __init__(self, limit_bytes: int):
         self._limit_bytes, self._size_bytes = limit_bytes, 0
         self._view: View | None = None
-        self._answers: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._answers: OrderedDict[Asked, Answer] = OrderedDict()
 
-    def get(self, view: View, asked: Hashable) -> Answer | None:
+    def get(self, view: View, asked: Asked) -> Answer | None:
         """The answer from this view; a view other than before makes all that was kept worthless."""
         if view is not self._view:
             self._answers.clear()
@@ -33,17 +34,16 @@ class AnswerCache:
             self._answers.move_to_end(asked)
         return answer
 
-    def put(self, view: View, asked: Hashable, answer: Answer) -> None:
+    def put(self, view: View, asked: Asked, answer: Answer) -> None:
         """Keeps an answer if it is of the view that was asked about last, and not too large."""
-        size_bytes = _size_bytes(answer)
+        size_bytes = _size_bytes(asked, answer)
         if view is not self._view or asked in self._answers or size_bytes * _LARGEST_SHARE > self._limit_bytes:
             return
         self._answers[asked] = answer
         self._size_bytes += size_bytes
         while self._size_bytes > self._limit_bytes:
-            _, oldest = self._answers.popitem(last=False)
-            self._size_bytes -= _size_bytes(oldest)
+            self._size_bytes -= _size_bytes(*self._answers.popitem(last=False))
 
 
-def _size_bytes(answer: Answer) -> int:
-    return OVERHEAD_BYTES + (len(answer.content) if isinstance(answer.content, bytes) else 0)
+def _size_bytes(asked: Asked, answer: Answer) -> int:
+    return OVERHEAD_BYTES + len(asked[0]) + (len(answer.content) if isinstance(answer.content, bytes) else 0)

@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import zstandard
 
@@ -34,14 +34,21 @@ def encoded(content: bytes, accept: str) -> tuple[bytes, dict[str, str]]:
 
 def coded_stream(parts: Iterable[bytes], coding: str) -> Iterator[bytes]:
     """Content that comes in parts, in one of our codings; what comes out is one frame, or member."""
-    press = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj() if coding == "zstd" else _gzip_stream()
+    press: _Press = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj() if coding == "zstd" else _gzip_stream()
     for part in parts:
         if coded := press.compress(part):
             yield coded
     yield press.flush()
 
 
-def _gzip_stream() -> "zlib._Compress":
+class _Press(Protocol):
+    """Compresses what comes in parts."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+def _gzip_stream() -> _Press:
     return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
 

@@ -107,7 +107,7 @@ class SearchAnswer(_Answer):
     sequence: Sequence
     complete: Complete
     next_page_token: Annotated[
-        str | None, Field(description="Asks, as `page_token` of the same query, for what comes next; null: nothing does.")
+        str | None, Field(description="The same query with it as `page_token` gives what comes next; null: nothing.")
     ] = None
     segments: list[Hit]
 

@@ -6,8 +6,8 @@ and times it; and leaves an audit line of what an admin's key was needed for, wh
 The layers within write down here what only they know: whose key it was, what went wrong.
 """
 
+import random
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -83,4 +83,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == _HEADER and _CALLERS_ID.fullmatch(value):
             return str(value.decode())
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"  # tells requests apart, and need not be hard to guess

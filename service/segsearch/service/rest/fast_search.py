@@ -1,12 +1,12 @@
 """`GET /search` in JSON, in front of the framework: an answer that was given before is bytes out of a dictionary.
 
 Where it stands: inside `exchange`, which counts and logs what passes here as it does all else; before the router. What
-it does not know how to answer it hands on, and the plain route, its twin, answers or says what is wrong: every problem
-document comes from there. The route stays what OpenAPI describes.
+it does not know how to answer it hands on, and the plain route, its twin, answers or says what is wrong. The route is
+what OpenAPI describes.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segsearch.core.errors import SegsearchError
@@ -24,36 +25,21 @@ from segsearch.service.rest.access import key_among, let_in
 from segsearch.service.rest.answer_cache import AnswerCache
 from segsearch.service.rest.answer_coding import best_coding
 from segsearch.service.rest.exchange import exchange_of
-from segsearch.service.rest.problems import on_bug
-from segsearch.service.rest.search_answers import JSON, Answer, SearchAnswers, SearchQuery, etag_of, form_of, not_modified
+from segsearch.service.rest.problems import on_bug, on_segsearch_error
+from segsearch.service.rest.search_answers import (
+    JSON,
+    Answer,
+    SearchAnswers,
+    SearchQuery,
+    etag_of,
+    form_of,
+    not_modified,
+)
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.keys import Scope as KeyScope
 
+_READ: Final = frozenset((b"x-api-key", b"authorization", b"accept", b"accept-encoding", b"if-none-match"))
 _LIGHT_HITS: Final = 1000
-_PARAMETER_LIMIT: Final = 16  # of one request that is answered here
-
-
-@dataclass(frozen=True, slots=True)
-class _Headers:
-    """What is read of a request's head."""
-
-    api_keys: list[str] = field(default_factory=list)
-    authorizations: list[str] = field(default_factory=list)
-    accept: list[str] = field(default_factory=list)
-    codings: list[str] = field(default_factory=list)
-    if_none_match: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, raw: Iterable[tuple[bytes, bytes]]) -> "_Headers":
-        found = cls()
-        read = {
-            b"x-api-key": found.api_keys, b"authorization": found.authorizations, b"accept": found.accept,
-            b"accept-encoding": found.codings, b"if-none-match": found.if_none_match,
-        }  # fmt: skip
-        for name, value in raw:
-            if name in read:
-                read[name].append(value.decode("latin-1"))
-        return found
 
 
 class FastSearch:
@@ -72,37 +58,39 @@ class FastSearch:
         if scope["type"] != "http" or scope["path"] != self._route.path or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
+        scope["route"] = self._route
         try:
             answer = await self._answer(scope)
         except (SegsearchError, ValidationError):
             answer = None  # the route finds the same, and says so
         except Exception as error:
-            await on_bug(Request(scope), error)(scope, receive, send)
-            return
+            answer = _said(on_bug(Request(scope), error))
         if answer is None:
             await self._app(scope, receive, send)
             return
-        scope["route"] = self._route
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.content})
 
     async def _answer(self, scope: Scope) -> Answer | None:
         """The answer, unless it is the route's to give."""
-        headers = _Headers.of(scope["headers"])
-        key = key_among(headers.api_keys, headers.authorizations) if self._guard.keys else None
+        headers = _headers(scope["headers"])
+        key = key_among(headers[b"x-api-key"], headers[b"authorization"]) if self._guard.keys else None
         let_in(self._guard, exchange_of(scope), key, KeyScope.read)
-        if form_of(", ".join(headers.accept)) != JSON:
+        if form_of(", ".join(headers[b"accept"])) != JSON:
             return None
         view = self._library.view_at_hand()
         if view is None:
             view = await run_in_threadpool(self._library.view)
-        asked = scope["query_string"], _coding(", ".join(headers.codings))
+        asked = scope["query_string"], _coding(", ".join(headers[b"accept-encoding"]))
         answer = self._cache.get(view, asked)
-        if headers.if_none_match:
+        if known := headers[b"if-none-match"]:
             etag = answer.etag if answer is not None else etag_of(view, _query(scope["query_string"]), JSON)
-            if known := not_modified(", ".join(headers.if_none_match), etag):
-                return known
-        return answer or await self._built(view, *asked)
+            if unchanged := not_modified(", ".join(known), etag):
+                return unchanged
+        try:
+            return answer or await self._built(view, *asked)
+        except SegsearchError as error:  # it may have taken a while: the route need not find it again
+            return _said(on_segsearch_error(Request(scope), error))
 
     async def _built(self, view: View, query_string: bytes, coding: str | None) -> Answer:
         query = _query(query_string)
@@ -114,11 +102,21 @@ class FastSearch:
         return answer
 
 
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> defaultdict[bytes, list[str]]:
+    """Of a request's headers those that are looked at here."""
+    found = defaultdict(list)
+    for name, value in raw:
+        if name in _READ:
+            found[name].append(value.decode("latin-1"))
+    return found
+
+
+@lru_cache(1024)
 def _query(query_string: bytes) -> SearchQuery:
     """The question; raises ValidationError where it is none, or is put in a way that is left to the framework."""
     pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
     given = dict(pairs)
-    return SearchQuery.model_validate(given if len(given) == len(pairs) <= _PARAMETER_LIMIT else None)
+    return SearchQuery.model_validate(given if len(given) == len(pairs) else None)
 
 
 def _is_light(view: View, query: SearchQuery) -> bool:
@@ -131,6 +129,10 @@ def _is_light(view: View, query: SearchQuery) -> bool:
         and view.vocabulary.knows(query.tag)
         and view.holds_best(view.vocabulary.find(query.tag), query.k)
     )
+
+
+def _said(problem: Response) -> Answer:
+    return Answer(problem.status_code, tuple(problem.raw_headers), bytes(problem.body), "")
 
 
 _coding = lru_cache(256)(best_coding)

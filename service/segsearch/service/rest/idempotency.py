@@ -31,7 +31,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key", min_length=1, max_length=255,
-        description="The caller's own name for this change: the same request with it again is answered, not done again.",
+        description="The caller's own name for this change: sent again with it, it is answered and not done again.",
     ),
 ]  # fmt: skip
 

@@ -40,6 +40,7 @@ class Metrics:
         self.refusals = Counter(
             "segsearch_refusals", "Requests answered with a problem, by its code.", ("reason",), registry=self.registry
         )
+        self._series: dict[tuple[str | None, int], tuple[Counter, Histogram]] = {}  # that `answered` counts in
         self.scored_segments = Counter("segsearch_scored_segments", "Segments scored.", registry=self.registry)
         ProcessCollector(registry=self.registry)
         self.registry.register(_InUse(library))
@@ -47,11 +48,15 @@ class Metrics:
             for each in library.scorer.metrics.all:
                 self.registry.register(each)
 
+    # Finding a series by its labels costs more than to count.
     def answered(self, route: str | None, status: int, problem: str | None, seconds: float) -> None:
         """Counts one answer."""
-        route = route or UNROUTED
-        self.requests.labels(route, str(status)).inc()
-        self.seconds.labels(route).observe(seconds)
+        series = self._series.get((route, status))
+        if series is None:
+            name = route or UNROUTED
+            series = self._series[route, status] = self.requests.labels(name, str(status)), self.seconds.labels(name)
+        series[0].inc()
+        series[1].observe(seconds)
         if problem is not None:
             self.refusals.labels(problem).inc()
 

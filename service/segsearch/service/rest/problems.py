@@ -125,7 +125,7 @@ def problem_page(code: str) -> ProblemPage:
 
 def add_handlers(app: FastAPI) -> None:
     """Makes every error of `app` a problem document: ours, FastAPI's, the router's, and bugs."""
-    app.add_exception_handler(SegsearchError, _on_segsearch_error)
+    app.add_exception_handler(SegsearchError, on_segsearch_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
@@ -143,7 +143,8 @@ def document(request: Request, status: HTTPStatus, code: str, detail: str, **mor
     return Response(json.dumps(body), status, media_type=MEDIA_TYPE)
 
 
-def _on_segsearch_error(request: Request, error: Exception) -> Response:
+def on_segsearch_error(request: Request, error: Exception) -> Response:
+    """What the table says of one of our errors."""
     assert isinstance(error, SegsearchError)
     row = row_of(error)
     more: dict[str, Any] = {}

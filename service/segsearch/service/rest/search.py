@@ -40,18 +40,18 @@ router = APIRouter()
 )  # fmt: skip
 def search(request: Request, edge: EdgeDep, query: Annotated[SearchQuery, Query()]) -> Response:
     """Segments that show a tag, best first."""
-    headers = {name: ", ".join(request.headers.getlist(name)) for name in ("accept", "accept-encoding", "if-none-match")}
-    form, view = form_of(headers["accept"]), edge.library.view()
-    answer = not_modified(headers["if-none-match"], etag_of(view, query, form))
+    accept, codings, known = (
+        ", ".join(request.headers.getlist(name)) for name in ("accept", "accept-encoding", "if-none-match")
+    )
+    form, view = form_of(accept), edge.library.view()
+    answer = not_modified(known, etag_of(view, query, form))
     searches: SearchAnswers = request.app.state.searches
-    return response_of(answer or searches.answer(view, query, form, best_coding(headers["accept-encoding"])))
+    return response_of(answer or searches.answer(view, query, form, best_coding(codings)))
 
 
 def response_of(answer: Answer) -> Response:
     """The answer with its headers as they are."""
-    if isinstance(answer.content, bytes):
-        response = Response(answer.content, answer.status)
-    else:
-        response = StreamingResponse(answer.content, answer.status)
+    kind = Response if isinstance(answer.content, bytes) else StreamingResponse
+    response = kind(answer.content, answer.status)
     response.raw_headers = list(answer.headers)
     return response

@@ -4,7 +4,6 @@ Where it stands: both ways to `GET /search` end here, the route and the fast pat
 `arrow_stream` write; what is asked is a `SearchQuery`.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,8 +19,8 @@ from segsearch.service.page_tokens import PageTokens, question_of
 from segsearch.service.pages import MomentPage, Page
 from segsearch.service.rest.answer_coding import CODINGS, WORTHWHILE_BYTES, coded_stream
 from segsearch.service.rest.arrow_stream import EXTRA, arrow_stream, is_installed
-from segsearch.service.rest.media_types import best_type
 from segsearch.service.rest.edge import QueryModel
+from segsearch.service.rest.media_types import best_type
 from segsearch.service.rest.search_text import PART_HITS, head_json, search_json, search_lines
 
 JSON: Final = "application/json"
@@ -88,14 +87,14 @@ class SearchAnswers:
 
     def _found(self, view: View, query: SearchQuery) -> tuple[Page | MomentPage, str | None]:
         """A page, and the token of the next one."""
-        bounds = {"min_score": query.min_score, "per_video": query.per_video}
+        tag, k, lowest, per_video = query.tag, query.k, query.min_score, query.per_video
         if query.merge:
             if query.page_token:
-                raise InvalidInput("query.page_token", "given with merge=true", "one or the other: moments have no pages")
-            return self._library.moments(query.tag, query.k, view=view, **bounds), None
-        question = question_of(query.tag, query.min_score, query.per_video)
+                raise InvalidInput("query.page_token", "came with merge=true", "one of them: moments have no pages")
+            return self._library.moments(tag, k, min_score=lowest, per_video=per_video, view=view), None
+        question = question_of(tag, lowest, per_video)
         after = self._tokens.open(query.page_token, question) if query.page_token else None
-        page = self._library.search(query.tag, query.k, after=after, view=view, **bounds)
+        page = self._library.search(tag, k, min_score=lowest, per_video=per_video, after=after, view=view)
         return page, self._tokens.seal(page.following, question) if page.following else None
 
 
@@ -105,7 +104,8 @@ def form_of(accept: str) -> str:
     if form == ARROW and not is_installed():
         form = best_type(accept, (JSON, LINES))
         if form is None:
-            raise NotAcceptable("accept", f"{ARROW}, which this server lacks", f"`pip install 'segsearch[{EXTRA}]'` there")
+            missing = f"{ARROW}, for which this server lacks pyarrow"
+            raise NotAcceptable("accept", missing, f"`pip install 'segsearch[{EXTRA}]'` there, or {JSON} or {LINES}")
     if form is None:
         raise NotAcceptable("accept", repr(accept[:80]), f"one of {', '.join(FORMS)}")
     return form
@@ -113,8 +113,8 @@ def form_of(accept: str) -> str:
 
 def etag_of(view: View, query: SearchQuery, form: str) -> str:
     """The same for the same answer: it tells generation, last change, and what was asked of which release."""
-    told = [_RELEASE, form, view.manifest.created_at, view.delta.revision, *query.__dict__.values()]
-    return f'W/"{view.number}-{view.sequence}-{xxh3_64_hexdigest(json.dumps(told).encode())}"'
+    told = (_RELEASE, form, view.manifest.created_at, view.delta.revision, *query.__dict__.values())
+    return f'W/"{view.number}-{view.sequence}-{xxh3_64_hexdigest(repr(told).encode())}"'
 
 
 def not_modified(if_none_match: str, etag: str) -> Answer | None:

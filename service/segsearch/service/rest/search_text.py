@@ -19,6 +19,7 @@ from segsearch.service.pages import MomentPage, Page
 from segsearch.service.rest.answers import GenerationAnswer, TagAnswer, score_texts
 
 PART_HITS: Final = 4096  # written at a time: what they are made of stays in the processor's cache
+_FEW: Final = 256  # hits that are written sooner one by one
 _ROWS: Final = 8192  # segments of a video whose texts are kept; those of eleven hours
 
 Texts = np.ndarray[Any, np.dtype[np.object_]]
@@ -65,13 +66,19 @@ def _parts(page: Page | MomentPage, between: str) -> Iterator[str]:
 
 
 def _hits(page: Page, rows: slice, between: str) -> str:
-    starts, codes = page.starts[rows], page.codes[rows]
-    parts: Texts = np.empty((len(codes), 6), object)  # (n, 6): one behind the other they are the text
+    videos, scores = _escaped(page.video_ids[rows]), _score_column()[page.codes[rows]]
+    middles, ends = _around(page.starts[rows])
+    if len(videos) <= _FEW:
+        columns = (videos, middles.tolist(), ends.tolist(), scores.tolist())
+        return between.join([
+            f'{{"segment":"{video}{middle}{video}{end}{score}}}'
+            for video, middle, end, score in zip(*columns, strict=True)
+        ])  # fmt: skip
+    parts: Texts = np.empty((len(videos), 6), object)  # (n, 6): one behind the other they are the text
     parts[:, 0] = f'}}{between}{{"segment":"'
-    parts[:, 1] = _escaped(page.video_ids[rows])
+    parts[:, 1] = videos
     parts[:, 3] = parts[:, 1]
-    parts[:, 2], parts[:, 4] = _around(starts)
-    parts[:, 5] = _score_column()[codes]
+    parts[:, 2], parts[:, 4], parts[:, 5] = middles, ends, scores
     return "".join(parts.ravel().tolist())[1 + len(between) :] + "}"
 
 
@@ -95,7 +102,7 @@ def _escaped(video_ids: list[str]) -> list[str]:
 
 
 def _around(starts: np.ndarray) -> tuple[Texts, Texts]:
-    """What stands between a hit's two video ids, and between the second and the score: (n,) each."""
+    """What stands between a hit's two video ids, and from the second to the score: (n,) each."""
     rows = starts // SEGMENT_FRAMES
     if rows.max(initial=0) < _ROWS and (rows * SEGMENT_FRAMES == starts).all():
         between, behind = _start_columns()

@@ -64,9 +64,7 @@ def video(edge: EdgeDep, video_id: VideoId, query: Annotated[StripQuery, Query()
 
 
 @router.delete("/videos/{video_id:path}", responses=failures(404, 409, 422, 503, 507), dependencies=[WRITE])
-def delete(
-    request: Request, edge: EdgeDep, video_id: VideoId, _: Nothing, key: IdempotencyKey = None
-) -> StoredAnswer:
+def delete(request: Request, edge: EdgeDep, video_id: VideoId, _: Nothing, key: IdempotencyKey = None) -> StoredAnswer:
     """Takes a video out of the library, for good."""
     with edge.remembered.once(owner_of(request), key, digest_of(request)) as attempt:
         if attempt.content is None:
