@@ -35,6 +35,9 @@ METHODS = {
     "ActivateGeneration": ("admin", pb.ActivateGenerationRequest(number=1)),
     "GetModel": ("read", pb.GetModelRequest()),
     "LoadModel": ("admin", pb.LoadModelRequest(path="one")),
+    "StartReindex": ("admin", pb.StartReindexRequest(shards=["*.tfrecord"])),
+    "GetJob": ("read", pb.GetJobRequest(id="x")),
+    "CancelJob": ("admin", pb.CancelJobRequest(id="x")),
 }
 CALLERS = ("none", "wrong", "read", "write", "admin")
 
@@ -81,7 +84,8 @@ def wanted(method: str, caller: str) -> StatusCode:
     if order.index(caller) < order.index(METHODS[method][0]):
         return StatusCode.PERMISSION_DENIED
     # This server only searches, with the one bundle that it has.
-    return StatusCode.FAILED_PRECONDITION if method in ("DeleteVideo", "LoadModel") else StatusCode.OK
+    refused = ("DeleteVideo", "LoadModel", "StartReindex", "GetJob", "CancelJob")
+    return StatusCode.FAILED_PRECONDITION if method in refused else StatusCode.OK
 
 
 @pytest.mark.parametrize("caller", CALLERS)

@@ -1,5 +1,7 @@
 """Every rpc over a real server: what it answers, and what it says when it cannot."""
 
+import time
+
 import numpy as np
 import pytest
 from google.rpc.error_details_pb2 import BadRequest
@@ -12,13 +14,14 @@ from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.reindex import reindex
+from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.settings import Settings
 from segsearch.v1 import search_pb2 as pb
 from tests.library_fixtures import make_videos
-from tests.rpc_serving import details, failure, info, reason, stub_of
+from tests.rpc_serving import TIMEOUT_S, details, failure, info, reason, stub_of
 from tests.tiny_model import SPEC, write_tiny_bundle
 
 VIDEO = make_videos(1, seed=7, prefix="up")[0]
@@ -266,6 +269,22 @@ def test_another_model_scores_once_it_is_loaded(index, tmp_path):
     library.close()
 
 
+def test_a_reindex_that_is_started_can_be_asked_for_until_it_is_done(index, scorer, shards):
+    jobs = ReindexJobs(index, shards[0].parent, options=["--batch", "8", "--threads", "1"])
+    with stub_of(SegmentLibrary(scorer, index, jobs=jobs)) as stub:
+        error = failure(stub.StartReindex, pb.StartReindexRequest(shards=["nothing*"]))
+        assert (error.code(), reason(error)) == (StatusCode.INVALID_ARGUMENT, "invalid-input")
+        started = stub.StartReindex(pb.StartReindexRequest(shards=["library00.*"]))
+        assert (started.state, list(started.shards), started.bundle) == (pb.Job.RUNNING, ["library00.*"], "")
+        deadline = time.monotonic() + 4 * TIMEOUT_S
+        while (job := stub.GetJob(pb.GetJobRequest(id=started.id))).state == pb.Job.RUNNING:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert (job.state, job.result.generation, job.result.videos) == (pb.Job.DONE, 2, 15), job
+        assert stub.CancelJob(pb.CancelJobRequest(id=job.id)) == job  # what has ended stays as it is
+        assert reason(failure(stub.GetJob, pb.GetJobRequest(id="20260101-000000-00000000"))) == "unknown-job"
+
+
 def _scorer(bundle, tuning=None):
     return OnnxScorer(bundle, batch=8, threads=1, tuning=tuning)
 
@@ -290,6 +309,7 @@ WRONG = {
     "more neighbours than anybody has": ("Similar", pb.SimilarRequest(frames=FRAMES, k=1001), "k"),
     "neighbours of what was before": ("Similar", pb.SimilarRequest(frames=FRAMES, start_s=-5), "start_s"),
     "a segment and a start": ("Similar", pb.SimilarRequest(segment=pb.Segment(video="v001"), start_s=5), "start_s"),
+    "no shards": ("StartReindex", pb.StartReindexRequest(), "shards"),
     "no bundle": ("LoadModel", pb.LoadModelRequest(), "path"),
     "a long prefix": ("ListTags", pb.ListTagsRequest(prefix="x" * 257), "prefix"),
     "no tags to list": ("ListTags", pb.ListTagsRequest(limit=0), "limit"),

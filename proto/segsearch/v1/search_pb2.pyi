@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -291,3 +292,87 @@ class LoadModelRequest(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class StartReindexRequest(_message.Message):
+    __slots__ = ("shards", "bundle", "skip_bad")
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    SKIP_BAD_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedScalarFieldContainer[str]
+    bundle: str
+    skip_bad: bool
+    def __init__(self, shards: _Optional[_Iterable[str]] = ..., bundle: _Optional[str] = ..., skip_bad: _Optional[bool] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("id", "state", "created_at", "shards", "bundle", "progress", "result", "error")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[Job.State]
+        RUNNING: _ClassVar[Job.State]
+        DONE: _ClassVar[Job.State]
+        FAILED: _ClassVar[Job.State]
+        CANCELLED: _ClassVar[Job.State]
+    STATE_UNSPECIFIED: Job.State
+    RUNNING: Job.State
+    DONE: Job.State
+    FAILED: Job.State
+    CANCELLED: Job.State
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    state: Job.State
+    created_at: str
+    shards: _containers.RepeatedScalarFieldContainer[str]
+    bundle: str
+    progress: Progress
+    result: Reindexed
+    error: str
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[Job.State, str]] = ..., created_at: _Optional[str] = ..., shards: _Optional[_Iterable[str]] = ..., bundle: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Reindexed, _Mapping]] = ..., error: _Optional[str] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("doing", "done", "total", "unit", "left_s")
+    DOING_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_S_FIELD_NUMBER: _ClassVar[int]
+    doing: str
+    done: int
+    total: int
+    unit: str
+    left_s: int
+    def __init__(self, doing: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., unit: _Optional[str] = ..., left_s: _Optional[int] = ...) -> None: ...
+
+class Reindexed(_message.Message):
+    __slots__ = ("generation", "videos", "segments", "skipped", "resumed_shards", "seconds")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    VIDEOS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    videos: int
+    segments: int
+    skipped: int
+    resumed_shards: int
+    seconds: float
+    def __init__(self, generation: _Optional[int] = ..., videos: _Optional[int] = ..., segments: _Optional[int] = ..., skipped: _Optional[int] = ..., resumed_shards: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class GetJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class CancelJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...

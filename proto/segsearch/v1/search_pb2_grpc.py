@@ -94,6 +94,21 @@ class SegmentSearchStub:
                 request_serializer=segsearch_dot_v1_dot_search__pb2.LoadModelRequest.SerializeToString,
                 response_deserializer=segsearch_dot_v1_dot_search__pb2.Model.FromString,
                 _registered_method=True)
+        self.StartReindex = channel.unary_unary(
+                '/segsearch.v1.SegmentSearch/StartReindex',
+                request_serializer=segsearch_dot_v1_dot_search__pb2.StartReindexRequest.SerializeToString,
+                response_deserializer=segsearch_dot_v1_dot_search__pb2.Job.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/segsearch.v1.SegmentSearch/GetJob',
+                request_serializer=segsearch_dot_v1_dot_search__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=segsearch_dot_v1_dot_search__pb2.Job.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/segsearch.v1.SegmentSearch/CancelJob',
+                request_serializer=segsearch_dot_v1_dot_search__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=segsearch_dot_v1_dot_search__pb2.Job.FromString,
+                _registered_method=True)
 
 
 class SegmentSearchServicer:
@@ -184,6 +199,27 @@ class SegmentSearchServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartReindex(self, request, context):
+        """POST /reindex
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """GET /jobs/{id}
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """POST /jobs/{id}:cancel
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SegmentSearchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -246,6 +282,21 @@ def add_SegmentSearchServicer_to_server(servicer, server):
                     servicer.LoadModel,
                     request_deserializer=segsearch_dot_v1_dot_search__pb2.LoadModelRequest.FromString,
                     response_serializer=segsearch_dot_v1_dot_search__pb2.Model.SerializeToString,
+            ),
+            'StartReindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartReindex,
+                    request_deserializer=segsearch_dot_v1_dot_search__pb2.StartReindexRequest.FromString,
+                    response_serializer=segsearch_dot_v1_dot_search__pb2.Job.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=segsearch_dot_v1_dot_search__pb2.GetJobRequest.FromString,
+                    response_serializer=segsearch_dot_v1_dot_search__pb2.Job.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=segsearch_dot_v1_dot_search__pb2.CancelJobRequest.FromString,
+                    response_serializer=segsearch_dot_v1_dot_search__pb2.Job.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -572,6 +623,87 @@ class SegmentSearch:
             '/segsearch.v1.SegmentSearch/LoadModel',
             segsearch_dot_v1_dot_search__pb2.LoadModelRequest.SerializeToString,
             segsearch_dot_v1_dot_search__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartReindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/segsearch.v1.SegmentSearch/StartReindex',
+            segsearch_dot_v1_dot_search__pb2.StartReindexRequest.SerializeToString,
+            segsearch_dot_v1_dot_search__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/segsearch.v1.SegmentSearch/GetJob',
+            segsearch_dot_v1_dot_search__pb2.GetJobRequest.SerializeToString,
+            segsearch_dot_v1_dot_search__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/segsearch.v1.SegmentSearch/CancelJob',
+            segsearch_dot_v1_dot_search__pb2.CancelJobRequest.SerializeToString,
+            segsearch_dot_v1_dot_search__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ k hits of a page, m moments, S segments of a video.
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Final
 
 import numpy as np
@@ -13,11 +14,13 @@ from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.vocabulary import Entry
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.manifest import Manifest
+from segsearch.service.jobs.reindex_process import Job
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
 from segsearch.service.rpc.requests import PAGE_LIMIT, Upload
 from segsearch.service.scoring.scorer import Scorer
 from segsearch.v1 import search_pb2 as pb
 
+_REINDEXED: Final = tuple(field.name for field in pb.Reindexed.DESCRIPTOR.fields)
 _PIECE: Final = PAGE_LIMIT  # hits or moments of one message of a stream
 
 
@@ -97,6 +100,16 @@ def bundle_message(bundle: Bundle) -> pb.Bundle:
     """A bundle that scores."""
     manifest = bundle.manifest
     return pb.Bundle(name=manifest.name, version=manifest.version, digest=bundle.digest)
+
+
+def job_message(job: Job) -> pb.Job:
+    """A job as it is."""
+    result = job.result or {}
+    return pb.Job(
+        id=job.id, state=pb.Job.State.Value(job.state.name.upper()), created_at=job.created_at, shards=job.wish.shards,
+        bundle=job.wish.bundle, progress=pb.Progress(**asdict(job.progress)) if job.progress else None,
+        result=pb.Reindexed(**{name: result[name] for name in _REINDEXED}) if result else None, error=job.error,
+    )  # fmt: skip
 
 
 def tags_message(found: TagList) -> pb.ListTagsResponse:

@@ -12,6 +12,7 @@ import numpy as np
 
 from segsearch.core.errors import InputTooLarge, InvalidInput, TooSlow
 from segsearch.core.videos import VIDEO_ID_LIMIT, check_video_id
+from segsearch.service.jobs.reindex_process import Wish
 from segsearch.service.library import SIMILAR_LIMIT
 from segsearch.service.rest.uploads.reader import UNNAMED
 from segsearch.service.rest.uploads.upload import Rules
@@ -22,6 +23,7 @@ from segsearch.v1.search_pb2 import (
     ScoreRequest,
     SearchRequest,
     SimilarRequest,
+    StartReindexRequest,
 )
 
 PAGE_LIMIT: Final = 10_000  # segments of one message
@@ -29,6 +31,7 @@ _TAG_LIMIT: Final = 1000
 _QUERY_LIMIT: Final = 1000  # characters
 _PREFIX_LIMIT: Final = 256  # characters
 _STRIP_LIMIT: Final = 100  # tags
+_PATTERN_LIMIT: Final = 100
 _PATH_LIMIT: Final = 1000  # characters
 _GENERATION_LIMIT: Final = 1 << 31
 
@@ -167,6 +170,15 @@ def bundle_path(request: LoadModelRequest) -> str:
     """What `LoadModel` asks for; raises InvalidInput."""
     _check_length("path", request.path, 1, _PATH_LIMIT)
     return request.path
+
+
+def reindex_wish(request: StartReindexRequest) -> Wish:
+    """What `StartReindex` asks for; raises InvalidInput."""
+    _check(1 <= len(request.shards) <= _PATTERN_LIMIT, "shards", len(request.shards), f"1 to {_PATTERN_LIMIT} of them")
+    for pattern in request.shards:
+        _check_length("shards", pattern, 1, _PATH_LIMIT)
+    _check_length("bundle", request.bundle, 0, _PATH_LIMIT)
+    return Wish(tuple(request.shards), request.bundle or None, skip_bad=request.skip_bad)
 
 
 def video_id(text: str) -> str:

@@ -28,6 +28,7 @@ from segsearch.service.rpc.requests import (
     named_segment,
     neighbour_count,
     prefix_and_limit,
+    reindex_wish,
     start_of_frames,
     video_and_tags,
     video_id,
@@ -71,6 +72,9 @@ class Servicer:
             ),
             "GetModel": self._plain("GetModel", pb.GetModelRequest, self._get_model),
             "LoadModel": self._plain("LoadModel", pb.LoadModelRequest, self._load_model),
+            "StartReindex": self._plain("StartReindex", pb.StartReindexRequest, self._start_reindex),
+            "GetJob": self._plain("GetJob", pb.GetJobRequest, self._get_job),
+            "CancelJob": self._plain("CancelJob", pb.CancelJobRequest, self._cancel_job),
         }
 
     def _plain(self, method: str, kind: type[M], run: Callable[[M], Message]) -> grpc.RpcMethodHandler:
@@ -158,6 +162,16 @@ class Servicer:
     def _load_model(self, request: pb.LoadModelRequest) -> Message:
         self._library.load(bundle_path(request))
         return messages.model_message(self._library.scorer)
+
+    def _start_reindex(self, request: pb.StartReindexRequest) -> Message:
+        wish = reindex_wish(request)
+        return messages.job_message(self._library.jobs.start(wish, self._library.scorer.bundle))
+
+    def _get_job(self, request: pb.GetJobRequest) -> Message:
+        return messages.job_message(self._library.jobs.job(request.id))
+
+    def _cancel_job(self, request: pb.CancelJobRequest) -> Message:
+        return messages.job_message(self._library.jobs.cancel(request.id))
 
 
 def _bytes(message: Message) -> bytes:
