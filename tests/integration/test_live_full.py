@@ -102,25 +102,81 @@ def test_a_file_size_limit_is_answered_by_storage_full_until_it_is_lifted(tmp_pa
     run([sys.executable, "-c", FILLED, str(tmp_path), "limit"])
 
 
-def test_a_full_file_system_is_answered_by_storage_full_until_there_is_room(tmp_path):
+def run_on_a_small_disk(tmp_path, *words):
+    """Runs a command while a file system of 8 MB is mounted at `tmp_path`; skips where that may not be done."""
     mount = f"mount -t tmpfs -o size=8m none {tmp_path}"
     may = shutil.which("unshare") and subprocess.run(
         ["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False
     )
     if not may or may.returncode:
         pytest.skip("a small file system cannot be mounted here")
-    run(
-        [
-            "unshare",
-            "-rm",
-            "sh",
-            "-c",
-            f'{mount} && exec "$@"',
-            "sh",
-            sys.executable,
-            "-c",
-            FILLED,
-            str(tmp_path),
-            "disk",
-        ]
-    )
+    run(["unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh", *words])
+
+
+def test_a_full_file_system_is_answered_by_storage_full_until_there_is_room(tmp_path):
+    run_on_a_small_disk(tmp_path, sys.executable, "-c", FILLED, str(tmp_path), "disk")
+
+
+# Makes a generation again and again, each time with a page more room, until there is enough; in a process of its own.
+PUBLISHED = """
+import os, sys
+from pathlib import Path
+from segsearch.core.bundle import Bundle
+from segsearch.service.index.format import LIVE
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.jobs.compaction import compact
+from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.scoring.onnx_scorer import OnnxScorer
+from tests.library_fixtures import make_videos
+
+root, bundle, shard, how = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+index, ballast = IndexDirectory(root / "index"), root / "ballast"
+
+def fill_up(left):
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4_096)):
+                pass
+        except OSError:
+            file.truncate(max(0, file.tell() - left))
+
+def publish():
+    if how == "compact":
+        return compact(index, store)
+    return reindex(scorer, [shard], index, keep=1_000, scores=True, store=store)
+
+with OnnxScorer(Bundle.open(bundle), batch=8) as scorer:
+    reindex(scorer, [shard], index, keep=1_000, scores=True)
+    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
+        library = SegmentLibrary(scorer, index, store)
+        for video in make_videos(4, seed=5, prefix="up"):
+            library.add(video.id, video.frames, 1)
+        def found():
+            page = library.search("Rain", 1_000)
+            return page.generation.number, sorted(zip(page.video_ids, page.starts.tolist(), page.codes.tolist()))
+        before, refused = found(), 0
+        for pages in range(10_000):
+            fill_up(4_096 * pages)
+            try:
+                done = publish()
+                break
+            except OSError as error:
+                assert error.errno == 28, error
+                refused += 1
+            assert (index.current(), index.numbers(), found()) == (1, [1], before)
+            assert not [path for path in index.root.iterdir() if path.name.startswith((".building", ".removing"))]
+            ballast.unlink()
+        library.refresh()
+        assert index.numbers() == [1, 2] and found() == (2, before[1]), (index.numbers(), found(), before)
+        ballast.unlink()
+        assert refused > 5, refused
+print("went on after", refused)
+"""
+
+
+@pytest.mark.parametrize("how", ["compact", "reindex"])
+def test_a_generation_that_finds_no_room_leaves_the_one_before_and_nothing_else(tmp_path, tiny_bundle, shards, how):
+    where = [str(tmp_path), str(tiny_bundle.directory), str(shards[0]), how]
+    run_on_a_small_disk(tmp_path, sys.executable, "-c", PUBLISHED, *where)

@@ -31,12 +31,12 @@ class Meta:
     """What the newest meta page promises."""
 
     map_bytes: int
-    needed_bytes: int  # the file's least size
+    missing_bytes: int  # at the file's end, of pages that are free or it is damaged
     transaction: int
 
     @classmethod
     def read(cls, path: Path) -> "Meta":
-        """Raises LiveStoreCorrupt where the file is no LMDB file or shorter than it says."""
+        """Raises LiveStoreCorrupt where the file is no LMDB file."""
         with path.open("rb") as file:
             first = _parse(path, 0, file.read(_PAGE_HEADER_BYTES + _META.size))
             file.seek(first.page_bytes)
@@ -47,10 +47,10 @@ class Meta:
             if page.map_bytes > _MAP_CAP_BYTES or page.map_bytes % first.page_bytes:
                 raise LiveStoreCorrupt(path, "the meta pages", f"a limit of {page.map_bytes} bytes")
         newest = max(first, second, key=lambda page: page.transaction)
-        meta = cls(newest.map_bytes, (newest.last_page + 1) * first.page_bytes, newest.transaction)
-        if file_bytes < meta.needed_bytes:
-            raise LiveStoreCorrupt(path, "the file", f"{file_bytes} bytes, wanted at least {meta.needed_bytes}")
-        return meta
+        if file_bytes < 2 * first.page_bytes:  # LMDB maps and reads these two before anything can be looked at
+            raise LiveStoreCorrupt(path, "the file", f"{file_bytes} bytes, wanted at least {2 * first.page_bytes}")
+        missing_bytes = (newest.last_page + 1) * first.page_bytes - file_bytes
+        return cls(newest.map_bytes, max(0, missing_bytes), newest.transaction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,13 @@ def check_structure(path: Path) -> None:
         faults = structure.verify(str(path), subdir=False)  # type: ignore[no-untyped-call]
     except structure.VerifyError as error:
         faults = [str(error)]
-    # A page that nobody refers to is lost room and nothing worse.
-    faults = [fault for fault in faults if "a leak" not in fault]
+    missing_bytes = Meta.read(path).missing_bytes
+    if not missing_bytes:
+        # A page that nobody refers to is lost room and nothing worse.
+        faults = [fault for fault in faults if "a leak" not in fault]
+    elif faults:
+        # A page that was freed before it was ever written may be the file's last, and not be there; no other may.
+        raise LiveStoreCorrupt(path, "the file", f"{missing_bytes} bytes are missing at its end")
     if faults:
         raise LiveStoreCorrupt(path, "the trees", faults[0])
 
