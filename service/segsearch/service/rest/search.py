@@ -51,7 +51,7 @@ def search(request: Request, edge: EdgeDep, query: Annotated[SearchQuery, Query(
 
 def response_of(answer: Answer) -> Response:
     """The answer with its headers as they are."""
-    kind = Response if isinstance(answer.content, bytes) else StreamingResponse
-    response = kind(answer.content, answer.status)
+    content, status = answer.content, answer.status
+    response = Response(content, status) if isinstance(content, bytes) else StreamingResponse(content, status)
     response.raw_headers = list(answer.headers)
     return response
