@@ -1,10 +1,8 @@
 """One rpc and its answer, as keys, logs and metrics see it: every method runs inside this.
 
-Where it stands: the twin of `rest.exchange`. A call gets an id, which comes back as `x-request-id`; its key is looked
-at before its request is read; what is raised becomes a `status`. Work is not begun for a client that has gone.
-
-gRPC runs a method on a thread of its pool before the request is there, and waits for it without end. So the methods
-here are all streams to gRPC, which looks the same from outside: they take the request themselves, with `patience`.
+Where it stands: the twin of `rest.exchange`; `methods` begins a call, `patience` watches it. A call gets an id, which
+comes back as `x-request-id`; its key is looked at before its request is read; what is raised becomes a `status`. Work
+is not begun for a client that has gone.
 """
 
 import logging
@@ -13,16 +11,16 @@ import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
-from segsearch.core.errors import DeadlinePassed, InputTooLarge, InvalidInput, SegsearchError, TooManyCalls
+from segsearch.core.errors import DeadlinePassed, InvalidInput, SegsearchError, TooManyCalls
 from segsearch.service.events import log
 from segsearch.service.rest.problems import row_of
 from segsearch.service.rpc.access import NEEDS, key_of
@@ -34,7 +32,6 @@ from segsearch.service.security.keys import Scope
 
 REQUEST_S: Final = 10.0  # for a request to arrive, where it is short
 TAKE_S: Final = 60.0  # to take an answer, or some of one that is sent in pieces
-REQUEST_LIMIT_BYTES: Final = 1 << 20  # of a request without frames: two bytes of a list can become a hundred
 # Calls of a kind that may have a thread at a time, so that there are some left for searches.
 SCORING_LIMIT: Final = 12
 PUBLIC_LIMIT: Final = 8
@@ -42,8 +39,6 @@ _SCORING: Final = ("Score", "ScoreStream", "Similar")
 _ID_HEADER: Final = "x-request-id"
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
 _STATUS_HEADER: Final = "grpc-status-details-bin"  # where clients look for a google.rpc.Status
-
-M = TypeVar("M", bound=Message)
 
 
 class ClientGone(Exception):
@@ -158,8 +153,9 @@ class Call:
 
     @property
     def client(self) -> str:
-        """Whose turn the call takes: that of its key, else that of its address."""
-        return self.key_id or str(self.context.peer()).rpartition(":")[0]
+        """Whose turn the call takes: that of its key, else that of its address, as over HTTP."""
+        peer = unquote(str(self.context.peer()))  # ipv4:127.0.0.1:50051, or ipv6:[::1]:50051
+        return self.key_id or peer.partition(":")[2].rpartition(":")[0].strip("[]")
 
     def waits(self, limit_s: float) -> None:
         """From now on it is the client's turn."""
@@ -208,60 +204,6 @@ class Call:
 
     def _facts(self) -> dict[str, Any]:
         return {"request": self.request_id, "key": self.key_id, "method": "grpc", "path": self.method}
-
-
-def decoded(kind: type[M], message: bytes, limit_bytes: int | None = REQUEST_LIMIT_BYTES) -> M:
-    """A message of that kind; raises InputTooLarge or InvalidInput. limit_bytes: None where gRPC's own limit is all."""
-    if limit_bytes is not None and len(message) > limit_bytes:
-        raise InputTooLarge("request", f"{len(message)} bytes", f"at most {limit_bytes}")
-    try:
-        parsed: M = kind.FromString(message)
-    except DecodeError as error:
-        raise InvalidInput("request", f"not a protobuf message ({str(error)[:80]})", kind.DESCRIPTOR.name) from None
-    return parsed
-
-
-# Handlers: each runs a function of our own as the method of this name.
-
-
-def unary(calls: Calls, method: str, limit_s: float, run: Callable[[bytes, Call], bytes]) -> grpc.RpcMethodHandler:
-    """One message in, one out."""
-
-    def behave(incoming: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        with calls.begin(method, context) as call:
-            call.admit()
-            return run(call.request(incoming, limit_s), call)
-
-    return grpc.stream_unary_rpc_method_handler(behave)
-
-
-def client_streaming(calls: Calls, method: str, run: Callable[[Iterator[bytes], Call], bytes]) -> grpc.RpcMethodHandler:
-    """Many messages in, one out; `run` says how long they may take."""
-
-    def behave(incoming: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        with calls.begin(method, context) as call:
-            call.admit()
-            return run(incoming, call)
-
-    return grpc.stream_unary_rpc_method_handler(behave)
-
-
-def server_streaming(
-    calls: Calls, method: str, run: Callable[[Iterator[bytes], Call], Iterable[bytes]], *, lasting: bool = False
-) -> grpc.RpcMethodHandler:
-    """Any messages in, many out; none is made that nobody waits for."""
-
-    def behave(incoming: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        with calls.begin(method, context) as call:
-            call.lasting = lasting
-            call.admit()
-            for message in run(incoming, call):
-                call.waits(TAKE_S)
-                yield message
-                call.works()
-                call.check_wanted()
-
-    return grpc.stream_stream_rpc_method_handler(behave)
 
 
 def _request_id(context: grpc.ServicerContext) -> str:

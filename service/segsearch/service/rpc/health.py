@@ -10,7 +10,8 @@ from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthChec
 
 from segsearch.core.errors import SegsearchError
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rpc.calls import REQUEST_S, TAKE_S, Call, Calls, decoded, unary
+from segsearch.service.rpc.calls import REQUEST_S, TAKE_S, Call, Calls
+from segsearch.service.rpc.methods import decoded, unary
 
 HEALTH_SERVICE: Final = DESCRIPTOR.services_by_name["Health"].full_name
 

@@ -1,6 +1,6 @@
 """The methods of `SegmentSearch`: each converts, asks the library, and converts back.
 
-Where it stands: `calls` runs them; `requests` and `messages` know what the messages mean.
+Where it stands: `methods` gives them to gRPC; `requests` and `messages` know what the messages mean.
 """
 
 import time
@@ -16,8 +16,9 @@ from segsearch.service.library import SEARCH_LIMIT, SegmentLibrary
 from segsearch.service.page_tokens import PageTokens, question_of
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.rpc import messages
-from segsearch.service.rpc.calls import REQUEST_S, Call, Calls, client_streaming, decoded, server_streaming, unary
+from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
 from segsearch.service.rpc.hot_answers import HotAnswers
+from segsearch.service.rpc.methods import client_streaming, decoded, server_streaming, unary
 from segsearch.service.rpc.requests import (
     PAGE_LIMIT,
     Query,
