@@ -9,7 +9,9 @@ import pytest
 from segsearch.core.errors import MissingExtra
 from segsearch.core.videos import serialise_video
 from segsearch.service.index.format import LIVE
+from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
+from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
@@ -55,6 +57,19 @@ def test_search_prints_a_table_for_people(ask, reading):
     shown = [line.split() for line in lines[1:]]
     assert [(video, score) for video, _, _, score in shown] == [(hit["video"], f"{hit['score']:.3f}") for hit in hits]
     assert shown[0][1] == f"0:{hits[0]['start_s']:02d}"
+
+
+def test_similar_prints_the_services_segments(scorer, shards, command_line, tmp_path):
+    reindex(scorer, shards, IndexDirectory(tmp_path / "index"), keep=100, embeddings=True)
+    with serving(SegmentLibrary(scorer, IndexDirectory(tmp_path / "index"))) as http:
+        words = ("similar", "v004:5", "-k", 7, "--url", http.base_url)
+        code, lines, told = command_line(*words, "--json")
+        answer = http.post("/similar", json={"video_id": "v004", "start_s": 5, "k": 7}).json()["segments"]
+        assert (code, [json.loads(line) for line in lines]) == (0, answer)
+        assert told.splitlines()[-1].startswith("7 of generation 1 at change 0, recall ")
+        _, lines, _ = command_line(*words)
+        assert lines[0].split() == ["video", "from", "to", "similarity"]
+        assert [line.split()[0] for line in lines[1:]] == [hit["video"] for hit in answer]
 
 
 def test_score_prints_what_the_service_answers_as_a_json_line_for_each_video(ask, reading, shards, videos):
@@ -104,6 +119,8 @@ def test_score_indexes_where_that_is_asked_for(scorer, index, command_line, tmp_
         (("search", "Rain", "-k", 0), "error: query.k: "),
         (("search", "Rain", "--url", "http://127.0.0.1:9", "--timeout-s", 0.2), "error: service http://127.0.0.1:9: "),
         (("search", "Rain", "--url", "127.0.0.1:8000"), "error: url is '127.0.0.1:8000', wanted http://"),
+        (("similar", "v004"), "error: segment id: 'v004'; wanted <video id>:<start>"),
+        (("similar", "nobody:5"), "error: no video 'nobody' in the library"),
         (("score", "film.mp4"), "error: source: a file *.mp4; wanted one of .npy, .npz, .tfrecord"),
         (("score", "none.npy"), "error: [Errno 2] No such file or directory: 'none.npy'"),
         (("score", "none.npy", "--concurrency", 0), "error: "),
@@ -129,4 +146,4 @@ def test_a_key_comes_from_its_variable(served_library, command_line, monkeypatch
 def test_the_serving_environment_has_no_client_and_says_what_to_install():
     done = subprocess.run([ROOT / ".venv-serve/bin/segsearch", "search", "Rain"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == f"error: {MissingExtra('score | search', 'client', 'httpx')}\n"
+    assert done.stderr == f"error: {MissingExtra('score | search | similar', 'client', 'httpx')}\n"

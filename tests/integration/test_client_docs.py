@@ -1,6 +1,5 @@
 """The examples and commands of docs/client.md, run as they stand there but for the server's address."""
 
-import dataclasses
 import re
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.features import YOUTUBE8M
+from segsearch.core.videos import Video
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
@@ -27,10 +27,11 @@ COMMANDS = [words[1:] for words in shell_lines(DOCUMENT) if words[0] == "segsear
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the reader stands: `library.tfrecord`, with a video `a1B2`, and `frames.npy`."""
+    """Where the reader stands: `library.tfrecord`, with a video `a1B2` of 40 s, and `frames.npy`."""
     folder = tmp_path_factory.mktemp("reader")
-    first, *others = make_videos(3, spec=YOUTUBE8M)
-    (shard,) = write_shards(folder, [dataclasses.replace(first, id="a1B2"), *others], 1, YOUTUBE8M)
+    frames = np.random.default_rng(1).integers(0, 256, (40, YOUTUBE8M.size), np.uint8)
+    named = Video("a1B2", None, frames=frames)
+    (shard,) = write_shards(folder, [named, *make_videos(2, spec=YOUTUBE8M)], 1, YOUTUBE8M)
     shard.rename(folder / "library.tfrecord")
     np.save(folder / "frames.npy", np.zeros((12, YOUTUBE8M.size), np.uint8))
     return folder
@@ -42,7 +43,7 @@ def url(folder):
     bundle = Bundle.open(write_tiny_bundle(folder / "bundles", names=("Rain", "Dog", "Cat"), spec=YOUTUBE8M))
     index = IndexDirectory(folder / "index")
     with OnnxScorer(bundle, batch=8, threads=1) as scorer:
-        reindex(scorer, [folder / "library.tfrecord"], index, keep=1000)
+        reindex(scorer, [folder / "library.tfrecord"], index, keep=1000, embeddings=True)
         with (
             LiveStore.open(index.root / LIVE, YOUTUBE8M.space) as store,
             serving(SegmentLibrary(scorer, index, store)) as http,

@@ -65,8 +65,9 @@ def test_without_httpx_a_client_says_what_to_install():
 
 BAD_CLIENTS = {
     "url is 'ftp://host'": {"url": "ftp://host"},
-    "url is 'http:/search'": {"url": "http:///search"},
-    "no user": {"url": "http://anna:secret@host"},
+    "url is 'http:///search'": {"url": "http:///search"},
+    "url is 'http://...@host'": {"url": "http://anna:secret@host"},
+    "no user": {"url": "http://host:port"},
     "query or fragment": {"url": "http://host?key=1"},
     "key is '.not shown.'": {"url": "http://host", "key": "a\r\nX-Evil: 1"},
     "timeout_s is 0": {"url": "http://host", "timeout_s": 0},
@@ -179,6 +180,12 @@ def test_a_call_is_a_request_with_its_parameters():
     request = Request.of(calls.moments("Rain and not Dog", np.int64(7), 0.5, None))
     assert (request.method, request.path) == ("GET", "/search")
     assert dict(request.query) == {"tag": "Rain and not Dog", "k": "7", "min_score": "0.5", "merge": "true"}
+
+
+def test_a_segment_is_named_in_the_body():
+    request = Request.of(calls.similar("a1B2", 5, 7))
+    assert (request.method, request.path, request.query) == ("POST", "/similar", ())
+    assert json.loads(request.content) == {"video_id": "a1B2", "start_s": 5, "k": 7}
 
 
 @pytest.mark.parametrize(

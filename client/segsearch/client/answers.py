@@ -39,8 +39,10 @@ class Generation:
 
     @classmethod
     def of(cls, told: Any) -> "Generation":
-        facts = (told[name] for name in ("number", "created_at", "segments", "videos", "kept_per_tag"))
-        return cls(*facts, Bundle.of(told["bundle"]))
+        return cls(
+            told["number"], told["created_at"], told["segments"], told["videos"], told["kept_per_tag"],
+            Bundle.of(told["bundle"]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,26 @@ class MomentsResult:
         columns = _columns(moments, video_ids="video", starts="start_s", ends="end_s", scores="score")
         peaks = _integers(int(moment["peak"].rpartition(":")[2]) for moment in moments)
         return cls(**_head(told), **columns, peaks=peaks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimilarResult:
+    """The segments most alike, the most alike first."""
+
+    generation: Generation
+    sequence: int
+    recall: float  # share of the 100 nearest that is found, as measured
+    video_ids: np.ndarray  # (k,) str
+    starts: np.ndarray  # (k,) int64, first second
+    similarities: np.ndarray  # (k,) float32, falling: cosines of the embeddings
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @classmethod
+    def of(cls, told: Any) -> "SimilarResult":
+        columns = _columns(told["segments"], video_ids="video", starts="start_s", similarities="similarity")
+        return cls(Generation.of(told["generation"]), told["sequence"], told["recall"], **columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +252,12 @@ def _head(told: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_KINDS: Final = {"video": np.str_, "start_s": np.int64, "end_s": np.int64, "score": np.float32}
+_KINDS: Final = {
+    "video": np.str_, "start_s": np.int64, "end_s": np.int64, "score": np.float32, "similarity": np.float32,
+}  # fmt: skip
 
 
-def _columns(rows: list[Any], **names: str) -> dict[str, np.ndarray]:
+def _columns(rows: list[Any], **names: str) -> dict[str, Any]:
     """A column for each name of ours, from the member that the service has it under."""
     return {ours: np.array([row[theirs] for row in rows], _KINDS[theirs]) for ours, theirs in names.items()}
 

@@ -1,7 +1,7 @@
 """Every call of the service, described once: what is asked, how the answer is read, and when it may be asked again.
 
 Where it stands: `clients` gives people a method for each function here, sync and async; `routes` says how a call looks
-over HTTP. Nothing here knows of either.
+over HTTP, `rpcs` how over gRPC. Nothing here knows of either.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +16,7 @@ from segsearch.client.answers import (
     Ready,
     ScoreResult,
     SearchResult,
+    SimilarResult,
     Stored,
     Strip,
     TagsResult,
@@ -24,7 +25,6 @@ from segsearch.client.uploads import Source, Upload, upload_of
 from segsearch.core.errors import InvalidInput
 
 Answer = TypeVar("Answer")
-Asked = str | int | float | bool | tuple[str, ...] | None  # None: left to the service
 
 
 class Reach(IntEnum):
@@ -41,7 +41,7 @@ class Call(Generic[Answer]):
 
     name: str
     read: Callable[[Any], Answer]  # from what the service tells, as its JSON has it
-    asked: Mapping[str, Asked] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)  # None: left to the service
     upload: Upload | None = None
     # The farthest failure after which asking again is as good as having asked once.
     repeat_after: Reach = Reach.UNKNOWN
@@ -64,6 +64,17 @@ def score(source: Source, video_id: str | None, top: int, index: bool) -> Call[S
         raise InvalidInput("video_id", "none", "an id to index the video under")
     in_query = None if upload.names_itself else upload.video_id
     return Call("score", ScoreResult.of, {"video_id": in_query, "top": int(top), "index": bool(index)}, upload)
+
+
+def similar(video_id: str, start_s: int, k: int) -> Call[SimilarResult]:
+    """The neighbours of a segment of the library."""
+    return Call("similar", SimilarResult.of, {"video_id": video_id, "start_s": int(start_s), "k": int(k)})
+
+
+def similar_to(source: Source, start_s: int | None, k: int) -> Call[SimilarResult]:
+    """The neighbours of frames that are sent; the service names them as it likes."""
+    upload, start_s = upload_of(source), None if start_s is None else int(start_s)
+    return Call("similar_to", SimilarResult.of, {"start_s": start_s, "k": int(k)}, upload)
 
 
 def tags(prefix: str, limit: int) -> Call[TagsResult]:
@@ -96,6 +107,6 @@ def ready() -> Call[Ready]:
     return Call("ready", Ready.of)
 
 
-def _searched(tag: str, k: int, min_score: float, per_video: int | None) -> dict[str, Asked]:
+def _searched(tag: str, k: int, min_score: float, per_video: int | None) -> dict[str, Any]:
     no_more = None if per_video is None else int(per_video)
     return {"tag": tag, "k": int(k), "min_score": float(min_score), "per_video": no_more}

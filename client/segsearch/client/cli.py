@@ -1,4 +1,4 @@
-"""`segsearch score | search`: asks a server that runs. Heavy imports wait until a command does."""
+"""`segsearch score | search | similar`: asks a server that runs. Heavy imports wait until a command does."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +10,16 @@ from segsearch.core.cli import emit
 
 if TYPE_CHECKING:
     from segsearch.client.clients import Client
+    from segsearch.client.tables import Found
     from segsearch.client.uploads import Upload
 
 HERE = "http://127.0.0.1:8000"
-UrlOption = Annotated[str, typer.Option("--url", envvar="SEGSEARCH_URL", help="Where the server is.")]
+UrlOption = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="SEGSEARCH_URL", help="Where the server is: http, https, grpc or grpcs, host and port."
+    ),
+]
 KeyOption = Annotated[
     str | None,
     typer.Option(
@@ -47,19 +53,33 @@ def search(
     timeout_s: TimeoutOption = 60.0,
 ) -> None:
     """Ask a server for the segments that show a tag, best first."""
-    from segsearch.client.tables import print_hits, rows_of
     from segsearch.core.progress import say
 
     with _client(url, key, tls_ca, timeout_s) as client:
         ask = client.moments if moments else client.search
         found = ask(tag, k, min_score=min_score, per_video=per_video)
-    if as_json:
-        for row in rows_of(found):
-            emit(**row)
-    else:
-        print_hits(rows_of(found))
+    _show(found, as_json)
     more = "" if found.complete else "; the index does not keep what comes next"
     say(f"{len(found)} of generation {found.generation.number} at change {found.sequence}{more}")
+
+
+def similar(
+    segment: Annotated[str, typer.Argument(help="A segment of the library, as <video id>:<first second>.")],
+    url: UrlOption = HERE,
+    k: Annotated[int, typer.Option("-k", help="How many segments.")] = 20,
+    as_json: JsonOption = False,
+    key: KeyOption = None,
+    tls_ca: AuthorityOption = None,
+    timeout_s: TimeoutOption = 60.0,
+) -> None:
+    """Ask a server for the segments most like one."""
+    from segsearch.core.progress import say
+    from segsearch.core.segments import parse_segment_id
+
+    with _client(url, key, tls_ca, timeout_s) as client:
+        found = client.similar(*parse_segment_id(segment), k)
+    _show(found, as_json)
+    say(f"{len(found)} of generation {found.generation.number} at change {found.sequence}, recall {found.recall:.3f}")
 
 
 def score(
@@ -94,6 +114,16 @@ def score(
         say(f"{name}: {error}")
     if failures:
         raise typer.Exit(1)
+
+
+def _show(found: "Found", as_json: bool) -> None:
+    from segsearch.client.tables import print_found, rows_of
+
+    if as_json:
+        for row in rows_of(found):
+            emit(**row)
+    else:
+        print_found(found)
 
 
 def _uploads(source: Path, video_id: str | None) -> "Iterable[Upload]":

@@ -5,14 +5,12 @@ same signatures.
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from segsearch.client import calls
 from segsearch.client.answers import (
@@ -22,16 +20,15 @@ from segsearch.client.answers import (
     Ready,
     ScoreResult,
     SearchResult,
+    SimilarResult,
     Stored,
     Strip,
     TagsResult,
 )
 from segsearch.client.retries import USUAL, Retries
+from segsearch.client.sending import AsyncTransport, Service, Transport, Verify
 from segsearch.client.uploads import Source, upload_of
 from segsearch.core.errors import ConfigError, InvalidInput, MissingExtra
-
-if TYPE_CHECKING:
-    from segsearch.client.rest import AsyncRest, Rest
 
 TIMEOUT_S = 60.0
 CONCURRENCY_LIMIT = 64  # fewer than the connections that httpx keeps open
@@ -51,15 +48,15 @@ class Client:
         *,
         key: str | None = None,
         timeout_s: float = TIMEOUT_S,
-        verify: bool | Path | ssl.SSLContext = True,
+        verify: Verify = True,
         retries: Retries = USUAL,
     ):
-        """timeout_s: for a call as a whole. verify: a file of certificates to trust, or a context with one's own.
+        """url: `http://host:port` or `https://host`; `grpc://host:port` or `grpcs://host:port` for gRPC.
 
+        timeout_s: for a call as a whole. verify: a file of certificates to trust, or for HTTP a context of one's own.
         Raises MissingExtra without httpx, ConfigError for an address, key or file that cannot work.
         """
-        rest = _rest()
-        self._transport: Rest = rest.Rest(rest.Service(url, key, timeout_s, verify, retries))
+        self._transport = _transport(Service(url, key, timeout_s, verify, retries))
 
     def search(self, tag: str, k: int = 100, *, min_score: float = 0.0, per_video: int | None = None) -> SearchResult:
         """The k best segments that show a tag, or several joined by `and`, `or`, `not`."""
@@ -103,6 +100,14 @@ class Client:
             finally:
                 for _, future in waiting:
                     future.cancel()
+
+    def similar(self, video_id: str, start_s: int, k: int = 100) -> SimilarResult:
+        """The segments most like one of the library."""
+        return self._transport.send(calls.similar(video_id, start_s, k))
+
+    def similar_to(self, source: Source, *, start_s: int | None = None, k: int = 100) -> SimilarResult:
+        """The segments most like one of a video that is sent, or like the mean of all its segments."""
+        return self._transport.send(calls.similar_to(source, start_s, k))
 
     def tags(self, prefix: str = "", limit: int = 20) -> TagsResult:
         """Tags with a word that begins with a prefix, with the length of their lists."""
@@ -150,12 +155,11 @@ class AsyncClient:
         *,
         key: str | None = None,
         timeout_s: float = TIMEOUT_S,
-        verify: bool | Path | ssl.SSLContext = True,
+        verify: Verify = True,
         retries: Retries = USUAL,
     ):
         """As `Client`."""
-        rest = _rest()
-        self._transport: AsyncRest = rest.AsyncRest(rest.Service(url, key, timeout_s, verify, retries))
+        self._transport = _async_transport(Service(url, key, timeout_s, verify, retries))
 
     async def search(
         self, tag: str, k: int = 100, *, min_score: float = 0.0, per_video: int | None = None
@@ -206,6 +210,15 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
 
+    async def similar(self, video_id: str, start_s: int, k: int = 100) -> SimilarResult:
+        """As `Client.similar`."""
+        return await self._transport.send(calls.similar(video_id, start_s, k))
+
+    async def similar_to(self, source: Source, *, start_s: int | None = None, k: int = 100) -> SimilarResult:
+        """As `Client.similar_to`."""
+        call = await asyncio.to_thread(calls.similar_to, source, start_s, k)  # looks into files
+        return await self._transport.send(call)
+
     async def tags(self, prefix: str = "", limit: int = 20) -> TagsResult:
         """As `Client.tags`."""
         return await self._transport.send(calls.tags(prefix, limit))
@@ -243,6 +256,24 @@ class AsyncClient:
         await self.close()
 
 
+def _transport(service: Service) -> Transport:
+    if service.scheme in ("http", "https"):
+        rest: Transport = _rest().Rest(service)
+        return rest
+    from segsearch.client.rpc import Grpc
+
+    return Grpc(service)
+
+
+def _async_transport(service: Service) -> AsyncTransport:
+    if service.scheme in ("http", "https"):
+        rest: AsyncTransport = _rest().AsyncRest(service)
+        return rest
+    from segsearch.client.rpc import AsyncGrpc
+
+    return AsyncGrpc(service)
+
+
 def _rest() -> ModuleType:
     """What speaks HTTP; raises MissingExtra where httpx is not installed."""
     try:
@@ -250,7 +281,7 @@ def _rest() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
-        raise MissingExtra("score | search", "client", "httpx") from None
+        raise MissingExtra("score | search | similar", "client", "httpx") from None
     return rest
 
 

@@ -12,7 +12,7 @@ from segsearch.client.calls import Answer, Call, Reach
 from segsearch.core import errors
 from segsearch.core.errors import SegsearchError, ServiceRefused, restored
 
-_BUG: Final = 500
+_BUGS: Final = (500, "INTERNAL", "UNKNOWN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Told:
     """The service answered what was asked."""
 
     answer: Any  # as its JSON has it
-    status: int
+    status: int | str
     request_id: str | None
     reach: None = None  # it is the last word
     retry_after_s: None = None
@@ -30,7 +30,7 @@ class Told:
 class Refused:
     """The service, or something before it, said no."""
 
-    status: int
+    status: int | str  # of HTTP, or the name that gRPC has for it
     code: str
     detail: str
     facts: Mapping[str, Any]
@@ -72,7 +72,7 @@ def error_of(refused: Refused) -> SegsearchError:
     """
     cause = ServiceRefused(refused.status, refused.code, refused.detail, refused.request_id)
     kind = _kinds().get(refused.code)
-    if kind is None or refused.status == _BUG:
+    if kind is None or refused.status in _BUGS:
         return cause
     error = restored(kind, (refused.detail,), dict(refused.facts))
     error.__cause__ = cause

@@ -1,6 +1,6 @@
 """When a call that failed is sent again, by the rules of AIP-194: what is unavailable, and may be asked twice.
 
-Where it stands: a transport begins `Tries` for each call and asks them after each attempt. Waits have full jitter, from
+Where it stands: `sending` begins `Tries` for each call and asks them after each attempt. Waits have full jitter, from
 nothing to a length that doubles, so that clients that failed together do not come back together. No wait goes beyond
 the call's own deadline.
 """

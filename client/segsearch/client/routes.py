@@ -12,13 +12,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from segsearch.client.calls import Asked, Call, Reach
+from segsearch.client.calls import Call, Reach
 from segsearch.client.outcomes import Lost, Outcome, Refused, Told
 from segsearch.core.errors import ServiceRefused
 
 ROUTES: Final = {
     "search": ("GET", "/search"),
     "score": ("POST", "/score"),
+    "similar": ("POST", "/similar"),
+    "similar_to": ("POST", "/similar"),
     "tags": ("GET", "/tags"),
     "video": ("GET", "/videos/{video_id}"),
     "delete": ("DELETE", "/videos/{video_id}"),
@@ -26,6 +28,7 @@ ROUTES: Final = {
     "activate": ("POST", "/generations/{number}:activate"),
     "ready": ("GET", "/readyz"),
 }
+_TOLD_IN_BODY: Final = {"similar"}
 _OK, _TOO_MANY, _UNAVAILABLE = range(200, 300), 429, 503
 _PROBLEM: Final = "application/problem+json"
 _MEMBERS: Final = {"type", "title", "status", "detail", "instance"}  # of every problem document; others are its own
@@ -35,28 +38,32 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call over HTTP, but for its body."""
+    """A call over HTTP, but for its upload."""
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]
+    content: bytes | None = None
 
     @classmethod
     def of(cls, call: Call[Any]) -> "Request":
         method, template = ROUTES[call.name]
+        if call.name in _TOLD_IN_BODY:
+            content = json.dumps(dict(call.asked)).encode()
+            return cls(method, template, (), {"Content-Type": "application/json"}, content)
         in_path = set(re.findall(r"{(\w+)}", template))
         path = template.format(**{name: _path_part(call.asked[name]) for name in in_path})
         query = [(name, text) for name, value in call.asked.items() if name not in in_path for text in _texts(value)]
         return cls(method, path, tuple(query), _headers(call))
 
 
-def _path_part(value: Asked) -> str:
+def _path_part(value: Any) -> str:
     # Dots, too: a part of them alone would be taken for the way up.
     return quote(str(value), safe="").replace(".", "%2E")
 
 
-def _texts(value: Asked) -> list[str]:
+def _texts(value: Any) -> list[str]:
     """How often a parameter is given, and as what."""
     if value is None:
         return []

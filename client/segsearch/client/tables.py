@@ -11,22 +11,35 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from segsearch.client.answers import MomentsResult, ScoreResult, SearchResult
+from segsearch.client.answers import MomentsResult, ScoreResult, SearchResult, SimilarResult
 from segsearch.core.segments import SEGMENT_FRAMES, segment_id
 
 SHOWN_TAGS = 5  # of a segment, in a table
 
 
-def rows_of(found: SearchResult | MomentsResult) -> Iterator[dict[str, Any]]:
+Found = SearchResult | MomentsResult | SimilarResult
+
+
+def rows_of(found: Found) -> Iterator[dict[str, Any]]:
     """A row for each segment or moment, with the service's own names."""
-    columns = (found.video_ids.tolist(), found.starts.tolist(), _decimals(found.scores))
-    if isinstance(found, SearchResult):
-        for video, start, score in zip(*columns, strict=True):
-            end, segment = start + SEGMENT_FRAMES, segment_id(video, start)
-            yield {"segment": segment, "video": video, "start_s": start, "end_s": end, "score": score}
-    else:
-        for video, start, score, end, peak in zip(*columns, found.ends.tolist(), found.peaks.tolist(), strict=True):
+    videos, starts, measures = found.video_ids.tolist(), found.starts.tolist(), _decimals(_measures(found))
+    if isinstance(found, MomentsResult):
+        columns = zip(videos, starts, found.ends.tolist(), found.peaks.tolist(), measures, strict=True)
+        for video, start, end, peak, score in columns:
             yield {"video": video, "start_s": start, "end_s": end, "peak": segment_id(video, peak), "score": score}
+        return
+    for video, start, measure in zip(videos, starts, measures, strict=True):
+        end, segment = start + SEGMENT_FRAMES, segment_id(video, start)
+        yield {"segment": segment, "video": video, "start_s": start, "end_s": end, _measure(found): measure}
+
+
+def _measure(found: Found) -> str:
+    """What they are ranked by."""
+    return "similarity" if isinstance(found, SimilarResult) else "score"
+
+
+def _measures(found: Found) -> np.ndarray:
+    return found.similarities if isinstance(found, SimilarResult) else found.scores
 
 
 def score_row(found: ScoreResult) -> dict[str, Any]:
@@ -48,11 +61,12 @@ def score_row(found: ScoreResult) -> dict[str, Any]:
     return {"video": found.video_id, "frames": found.frame_count, "stored": stored, "segments": segments}
 
 
-def print_hits(rows: Iterator[dict[str, Any]]) -> None:
+def print_found(found: Found) -> None:
     """A table of segments or moments, best first."""
-    table = _table("video", "from", "to", "score")
-    for row in rows:
-        table.add_row(row["video"], clock(row["start_s"]), clock(row["end_s"]), f"{row['score']:.3f}")
+    measure = _measure(found)
+    table = _table("video", "from", "to", measure)
+    for row in rows_of(found):
+        table.add_row(row["video"], clock(row["start_s"]), clock(row["end_s"]), f"{row[measure]:.3f}")
     _print(table)
 
 

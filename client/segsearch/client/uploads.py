@@ -35,6 +35,7 @@ class Upload:
     chunks: Callable[[], Iterator[bytes]]  # all of it, from the beginning
     video_id: str | None = None  # None: nameless
     names_itself: bool = False  # the body holds the id, and the query must not
+    frames: Callable[[], np.ndarray] | None = None  # (T, F) uint8 of the same, unless only the service can tell
 
     @property
     def name(self) -> str:
@@ -51,6 +52,12 @@ class Upload:
             yield chunk
         if sent_bytes != self.size_bytes:
             raise InvalidInput("source", f"{sent_bytes} bytes", f"{self.size_bytes}, as at the beginning")
+
+    def rows(self) -> Iterator[bytes]:
+        """The frames alone, whole ones in each piece; raises InvalidInput where only the service could read them."""
+        if self.frames is None:
+            raise InvalidInput("source", self.content_type, "an array, a .npy file or a video that was read")
+        return _rows(self.frames())
 
 
 Source = np.ndarray | str | Path | Video | Upload  # frames (T, F) uint8; a file; a video read from a shard
@@ -74,7 +81,8 @@ def upload_of(source: Source, video_id: str | None = None) -> Upload:
         return _found(path, video_id)
     if path.suffix not in _FILES:
         raise InvalidInput("source", f"a file *{path.suffix}", f"one of {', '.join([*_FILES, SHARD])}")
-    return Upload(_FILES[path.suffix], path.stat().st_size, partial(_file_chunks, path), video_id)
+    mapped = partial(_mapped, path) if _FILES[path.suffix] == _NPY else None
+    return Upload(_FILES[path.suffix], path.stat().st_size, partial(_file_chunks, path), video_id, frames=mapped)
 
 
 def uploads_in(shard: str | Path) -> Iterator[Upload]:
@@ -105,20 +113,38 @@ def _found(shard: Path, video_id: str | None) -> Upload:
     return first
 
 
-def _of_frames(frames: np.ndarray, video_id: str | None) -> Upload:
+def _checked(frames: np.ndarray) -> np.ndarray:
     if frames.dtype != np.uint8 or frames.ndim != 2 or not frames.size:
         raise InvalidInput("frames", f"{frames.dtype} of shape {frames.shape}", "uint8 (frames, codes a frame)")
+    return frames
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array of a `.npy` file, of which only what is sent is read."""
+    try:
+        return _checked(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise InvalidInput("source", f"{path} is no array ({error})", "a .npy file") from None
+
+
+def _of_frames(frames: np.ndarray, video_id: str | None) -> Upload:
+    _checked(frames)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": frames.dtype.str, "fortran_order": False, "shape": frames.shape}
     )
     size_bytes = header.tell() + frames.size
-    return Upload(_NPY, size_bytes, partial(_array_chunks, header.getvalue(), frames), video_id)
+    chunks = partial(_array_chunks, header.getvalue(), frames)
+    return Upload(_NPY, size_bytes, chunks, video_id, frames=lambda: frames)
 
 
 def _array_chunks(header: bytes, frames: np.ndarray) -> Iterator[bytes]:
     """A `.npy` file of frames (T, F), whatever their layout in memory; only a chunk of rows is copied at a time."""
     yield header
+    yield from _rows(frames)
+
+
+def _rows(frames: np.ndarray) -> Iterator[bytes]:
     rows = max(1, CHUNK_BYTES // frames.shape[1])
     for first in range(0, len(frames), rows):
         yield frames[first : first + rows].tobytes()

@@ -17,7 +17,7 @@ from segsearch.core.errors import SegsearchError
 
 _ORDER = (
     "sample", "download", "train", "score-matrix", "ensemble", "level-two", "distil", "import-checkpoint", "export",
-    "bundle", "reindex", "index", "submit", "evaluate", "serve", "keys", "score", "search",
+    "bundle", "reindex", "index", "submit", "evaluate", "serve", "keys", "score", "search", "similar",
 )  # fmt: skip
 
 

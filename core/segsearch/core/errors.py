@@ -540,7 +540,7 @@ class ServiceRefused(SegsearchError):
 
     code = "service-refused"
 
-    def __init__(self, status: int, code: str, detail: str, request_id: str | None):
-        """code: the service's own; the error has it, too."""
+    def __init__(self, status: int | str, code: str, detail: str, request_id: str | None):
+        """status: HTTP's, or the name of gRPC's. code: the service's own; the error has it, too."""
         super().__init__(f"the service answers {status} {code} to request {request_id or 'without an id'}: {detail}")
         self.status, self.code, self.detail, self.request_id = status, code, detail, request_id
