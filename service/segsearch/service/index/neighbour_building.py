@@ -8,6 +8,7 @@ N segments, H embedding size, Q segments asked for, B segments of a block.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -107,7 +108,7 @@ class _Build:
         """Share of the nearest that is found, each query's own segment left out."""
         comparison, found = CellsCompared(self.index, how, self._embeddings), 0
         for own, query, least in zip(self._asked, self._queries, self._least, strict=True):
-            near = nearest(comparison, query, _NEAREST, lambda ordinals, own=own: ordinals != own)
+            near = nearest(comparison, query, _NEAREST, partial(np.not_equal, own))
             found += int((near.similarities >= least).sum())
         return found / (_NEAREST * len(self._asked))
 

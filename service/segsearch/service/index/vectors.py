@@ -16,7 +16,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     largest = np.maximum(vectors.max(axis=-1, keepdims=True), -vectors.min(axis=-1, keepdims=True))
     np.divide(vectors, largest, out=vectors, where=largest > 0)  # first, as squares of large values overflow
     length = np.sqrt(np.einsum("...h,...h->...", vectors, vectors))[..., None]
-    return np.divide(vectors, length, out=vectors, where=length > 0)
+    np.divide(vectors, length, out=vectors, where=length > 0)
+    return vectors
 
 
 def packed(embeddings: np.ndarray) -> np.ndarray:
@@ -27,4 +28,5 @@ def packed(embeddings: np.ndarray) -> np.ndarray:
 def cosines(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """(n,) float32: how near unit vectors (n, H) are to one (H,), from 1 to -1. Equal vectors are equally near."""
     # Not a matrix product, which adds up in another order where a row lies in another place.
-    return np.clip(np.einsum("nh,h->n", vectors, query), -1, 1)
+    found: np.ndarray = np.einsum("nh,h->n", vectors, query)
+    return found.clip(-1, 1)

@@ -185,9 +185,11 @@ def _origin(scorer: TunedScorer, live_sequence: int) -> Origin:
 
 def _manner(scorer: TunedScorer, embeddings: bool) -> dict[str, str | int]:
     """What decides a piece, to the last bit, beside the frames."""
-    bundle, batch = scorer.bundle.digest, scorer.tuning.batch
-    manner = {"bundle": bundle, "precision": scorer.precision, "provider": scorer.provider, "batch": batch}
-    return {**manner, "embeddings": True} if embeddings else manner
+    kept: dict[str, str | int] = {"embeddings": True} if embeddings else {}
+    return {
+        "bundle": scorer.bundle.digest, "precision": scorer.precision, "provider": scorer.provider,
+        "batch": scorer.tuning.batch, **kept,
+    }  # fmt: skip
 
 
 def _skipped(skips: Skips) -> Skipped:
