@@ -23,6 +23,7 @@ from segsearch.service.rest.problems import TABLE
 from segsearch.service.rest.search_answers import ARROW, LINES
 from segsearch.service.rest.search_text import search_json
 from segsearch.service.rest.uploads.reader import PARSERS
+from segsearch.service.server import bind
 from segsearch.service.settings import Settings
 from tests.library_fixtures import make_videos, serving
 from tests.tiny_model import SPEC
@@ -426,6 +427,11 @@ def test_what_breaks_inside_is_a_bare_500_with_an_incident_id(tmp_path, scorer, 
     assert "passwd" not in answer.text
     assert answer.json()["incident"] in caplog.text
     assert "passwd" in caplog.text
+
+
+def test_what_follows_an_answers_head_does_not_wait_for_the_clients_acknowledgement():
+    with bind(Settings(port=0)) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # by which asyncio knows where to set TCP_NODELAY
 
 
 def test_settings_that_cannot_work_are_named():

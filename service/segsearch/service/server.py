@@ -120,7 +120,9 @@ def _stopped(number: int, frame: FrameType | None) -> None:
 def bind(settings: Settings) -> socket.socket:
     """A bound socket; raises ConfigError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family)
+    # asyncio turns Nagle's algorithm off only where a socket names its protocol; else the second write of an answer
+    # waits for the client's acknowledgement of the first, 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
