@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
+import pyarrow
 import pytest
 import zstandard
 
@@ -100,7 +101,6 @@ def test_lines_are_compressed_as_they_are_written(many, coding, inflate):
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_arrow_has_the_columns_of_the_json_answer(many, merge):
-    pyarrow = pytest.importorskip("pyarrow")
     query = {**LONG, "merge": merge}
     head, hits = told_in_json(many, **query)
     answer = many.get("/search", params=query, headers={"accept": ARROW})
