@@ -41,11 +41,13 @@ class RemoteShard:
         return self.url
 
     def open(self, mode: Literal["rb"], /) -> BinaryIO:
-        """A copy of it, on this machine. Raises DataError where it cannot be fetched or is not as long as it was."""
+        """A copy of it, on this machine. Raises DataError where it cannot be fetched or is not as long as it was, and
+        MissingExtra where fsspec is not installed."""
+        fsspec = _fsspec()
         with TemporaryDirectory(prefix="segsearch-") as folder:
             copy = Path(folder) / "shard"
             with _failing_as(self.url):
-                system, place = _fsspec().url_to_fs(self.url)
+                system, place = fsspec.url_to_fs(self.url)
                 system.get_file(place, str(copy))
             if (found := copy.stat().st_size) != self.bytes:
                 raise DataError(self.url, None, "fetching", f"{found} bytes", f"{self.bytes}, as it was listed")
