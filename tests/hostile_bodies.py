@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import zstandard
+from backports import zstd
 
 from segsearch.core.example_pb2 import Feature, SequenceExample
 from segsearch.core.records import masked_crc32c
@@ -288,7 +288,7 @@ TFRECORD_BODIES = {
 
 ENCODED_BODIES = {
     "a gzip bomb": Hostile(NPY, gzip.compress(ZEROS), BIG, "gzip"),
-    "a zstd bomb": Hostile(NPY, zstandard.compress(ZEROS), BIG, "zstd"),
+    "a zstd bomb": Hostile(NPY, zstd.compress(ZEROS), BIG, "zstd"),
     "a bomb in a bomb": Hostile(NPY, gzip.compress(gzip.compress(ZEROS)), BAD, "gzip"),
     "two encodings": Hostile(NPY, gzip.compress(gzip.compress(WHOLE_NPY)), ODD, "gzip, gzip"),
     "an encoding in none": Hostile(NPY, gzip.compress(WHOLE_NPY), ODD, "identity, gzip"),
@@ -300,10 +300,10 @@ ENCODED_BODIES = {
     "nothing in gzip": Hostile(NPY, b"", BAD, "gzip"),
     "nothing in zstd": Hostile(NPY, b"", BAD, "zstd"),
     "gzip that is cut": Hostile(NPY, gzip.compress(WHOLE_NPY)[:-4], BAD, "gzip"),
-    "zstd that is cut": Hostile(NPY, zstandard.compress(WHOLE_NPY)[:-4], BAD, "zstd"),
+    "zstd that is cut": Hostile(NPY, zstd.compress(WHOLE_NPY)[:-4], BAD, "zstd"),
     "gzip with a wrong CRC": Hostile(NPY, gzip.compress(WHOLE_NPY)[:-8] + bytes(8), BAD, "gzip"),
     "gzip that goes on": Hostile(NPY, gzip.compress(WHOLE_NPY) * 2, BAD, "gzip"),
-    "zstd that goes on": Hostile(NPY, zstandard.compress(WHOLE_NPY) * 2, BAD, "zstd"),
+    "zstd that goes on": Hostile(NPY, zstd.compress(WHOLE_NPY) * 2, BAD, "zstd"),
     "zstd without content": Hostile(NPY, b"\x50\x2a\x4d\x18\x04\x00\x00\x00skip", BAD, "zstd"),
     "zstd with a window of 2 GB": Hostile(NPY, b"\x28\xb5\x2f\xfd\x00\xa8\x00\x00\x00", BAD, "zstd"),
     "zstd with a dictionary": Hostile(NPY, b"\x28\xb5\x2f\xfd\x23\x01\x02\x03\x04\x05\x29\x00\x00x", BAD, "zstd"),

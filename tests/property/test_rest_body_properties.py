@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 import pytest
-import zstandard
+from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -26,7 +26,7 @@ from segsearch.service.rest.uploads.upload import Rules
 from tests.tiny_model import SPEC
 
 READER = UploadReader(Rules(SPEC, frame_limit=50))
-COMPRESS = {"gzip": gzip.compress, "zstd": zstandard.compress}
+COMPRESS = {"gzip": gzip.compress, "zstd": zstd.compress}
 some_frames = st.integers(1, 50).flatmap(lambda count: arrays(np.uint8, (count, SPEC.size)))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
-import zstandard
+from backports.zstd import ZstdCompressor, compress
 
 WORTHWHILE_BYTES: Final = 1024  # a shorter answer fits a packet or two as it is
 # Low levels: a long list of hits shrinks five to ten times with them, and nobody waits for the last percent.
@@ -13,7 +13,7 @@ _ZSTD_LEVEL, _GZIP_LEVEL = 1, 1
 
 
 def _zstd(content: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
+    return compress(content, _ZSTD_LEVEL)
 
 
 def _gzip(content: bytes) -> bytes:
@@ -34,7 +34,7 @@ def encoded(content: bytes, accept: str) -> tuple[bytes, dict[str, str]]:
 
 def coded_stream(parts: Iterable[bytes], coding: str) -> Iterator[bytes]:
     """Content that comes in parts, in one of our codings; what comes out is one frame, or member."""
-    press: _Press = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj() if coding == "zstd" else _gzip_stream()
+    press: _Press = ZstdCompressor(_ZSTD_LEVEL) if coding == "zstd" else _gzip_stream()
     for part in parts:
         if coded := press.compress(part):
             yield coded

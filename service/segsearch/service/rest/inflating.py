@@ -7,16 +7,14 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-import zstandard
+from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 from segsearch.core.errors import InvalidInput
 
 CHUNK_BYTES: Final = 8 << 20  # the most that comes out at a time
 _GZIP: Final = 16 + zlib.MAX_WBITS
 # A window beyond 8 MB need not be read from the network (RFC 9659), and would be memory that a header asks for.
-_ZSTD_WINDOW_BYTES: Final = 8 << 20
-# zstandard cannot be told how much may come out at a time, but four bytes spell at most a block of 128 KiB.
-_ZSTD_FEED_BYTES: Final = 4 * (CHUNK_BYTES // (128 << 10))
+_ZSTD_WINDOW: Final = {DecompressionParameter.window_log_max: 23}
 
 
 class Inflater(Protocol):
@@ -60,19 +58,20 @@ class Unzstd:
     """Inflates one Zstandard frame."""
 
     def __init__(self) -> None:
-        self._inflater = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
+        self._inflater = ZstdDecompressor(options=_ZSTD_WINDOW)
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """See Inflater."""
-        for at in range(0, len(piece), _ZSTD_FEED_BYTES):
+        while piece or not (self._inflater.needs_input or self._inflater.eof):
             if self._inflater.eof:
                 raise _damaged("zstd", "bytes behind its end")
             try:
-                chunk = self._inflater.decompress(piece[at : at + _ZSTD_FEED_BYTES])
-            except zstandard.ZstdError as error:
+                chunk = self._inflater.decompress(piece, CHUNK_BYTES)
+            except ZstdError as error:
                 raise _damaged("zstd", str(error)) from None
             if self._inflater.unused_data:
                 raise _damaged("zstd", "bytes behind its end")
+            piece = b""  # the inflater keeps what it has not come to
             if chunk:
                 yield chunk
 
