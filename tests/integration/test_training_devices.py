@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from segsearch.core.cli import main
 main()
 """
+PLAIN = 'network={"aggregation": {"kind": "frame_mean"}, "head": {"kind": "moe", "l2": 1e-3}}'
+TEACHER = 'stage2.mean_teacher={"weight": 100.0, "ramp_up_steps": 0, "unlabelled_share": 1.0}'
 STAGES = ("stage1", "fold0")
 SETTINGS = {
     "network.aggregation": {"kind": "dbof", "clusters": 16, "hidden": 8, "batch_norm_decay": 0.9, "l2": 1e-3},
@@ -47,28 +50,39 @@ def test_two_devices_lose_what_one_does(shared, on_one, tmp_path):
 
 
 def test_two_machines_lose_what_one_device_does(shared, on_one, tmp_path):
-    workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
-    machines = [
-        _train(shared, tmp_path, "engine.strategy=multiworker", devices=1, cluster=_cluster(workers, index))
-        for index in range(2)
-    ]
-    assert [_wait(machine) for machine in machines] == [0, 0]
+    assert _train_on_two_machines(shared, tmp_path) == [0, 0]
     _assert_same(tmp_path, on_one)
+
+
+def test_two_machines_both_sum_up_all_five_folds(shared, tmp_path):
+    # The second one is done with a fold as soon as it is trained, while the chief still scores what was held out.
+    assert _train_on_two_machines(shared, tmp_path, PLAIN, "stage1.epochs=1", fold="all") == [0, 0]
+    folds = json.loads((tmp_path / "folds.json").read_text())["fold_rated_map_at_100k"]
+    checkpoints = [json.loads((tmp_path / f"fold{fold}" / "checkpoint.json").read_text()) for fold in range(5)]
+    assert folds == [checkpoint["metrics"][0]["value"] for checkpoint in checkpoints]
+
+
+def test_a_mean_teacher_teaches_on_two_devices_what_it_does_on_one(shared, on_one, tmp_path):
+    # All batches of fold 3 are even: each device gets as large a share of unlabelled segments as of labelled ones.
+    changes = (TEACHER, "stage2.batch_size=20")
+    one = _train(shared, tmp_path / "one", *changes, devices=1, fold="3", start=on_one)
+    two = _train(shared, tmp_path / "two", *changes, "engine.strategy=mirrored", devices=2, fold="3", start=on_one)
+    assert [_wait(one), _wait(two)] == [0, 0]
+    _assert_same(tmp_path / "two", tmp_path / "one", stages=("fold3",))
 
 
 def test_a_batch_computed_in_parts_gives_the_same_update(shared, tmp_path):
     # Without batch norm, whose statistics are those of a part.
-    plain = 'network={"aggregation": {"kind": "frame_mean"}, "head": {"kind": "moe", "l2": 1e-3}}'
-    whole = _train(shared, tmp_path / "whole", plain, devices=1)
-    parts = _train(shared, tmp_path / "parts", plain, "engine.accumulation=3", devices=1)
+    whole = _train(shared, tmp_path / "whole", PLAIN, devices=1)
+    parts = _train(shared, tmp_path / "parts", PLAIN, "engine.accumulation=3", devices=1)
     assert [_wait(whole), _wait(parts)] == [0, 0]
     _assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
-def _assert_same(found: Path, wanted: Path) -> None:
+def _assert_same(found: Path, wanted: Path, stages: Sequence[str] = STAGES) -> None:
     # Weights are not compared: where a gradient is nothing but rounding, Adam makes whole steps of it, and those
     # weights (what batch norm takes out again) change no score.
-    for stage in STAGES:
+    for stage in stages:
         assert np.allclose(_losses(found / stage), _losses(wanted / stage), rtol=1e-5, atol=0)
         ours, theirs = (json.loads((out / stage / "checkpoint.json").read_text()) for out in (found, wanted))
         assert [metric["value"] for metric in ours["metrics"]] == pytest.approx(
@@ -80,9 +94,25 @@ def _losses(directory: Path) -> list[float]:
     return [line["loss"] for line in metrics_of(directory) if "loss" in line]
 
 
-def _train(shared: Path, out: Path, *changes: str, devices: int, cluster: str = "") -> subprocess.Popen:
-    command = [sys.executable, "-c", PROGRAM, str(devices), "train", "dbof_yt8m", "--fold", "0", "--out", str(out)]
-    command += [*tiny_arguments(shared), *settings(SETTINGS)]
+def _train_on_two_machines(shared: Path, out: Path, *changes: str, fold: str = "0") -> list[int]:
+    """The exit statuses of both."""
+    workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    changes = (*changes, "engine.strategy=multiworker")
+    machines = [
+        _train(shared, out, *changes, devices=1, fold=fold, cluster=_cluster(workers, index)) for index in range(2)
+    ]
+    try:
+        return [_wait(machine) for machine in machines]
+    finally:
+        for machine in machines:  # one that waits for another waits for ever
+            machine.kill()
+
+
+def _train(
+    shared: Path, out: Path, *changes: str, devices: int, fold: str = "0", start: Path | None = None, cluster: str = ""
+) -> subprocess.Popen:
+    command = [sys.executable, "-c", PROGRAM, str(devices), "train", "dbof_yt8m", "--fold", fold, "--out", str(out)]
+    command += [*tiny_arguments(shared), *settings(SETTINGS), *(["--stage1", str(start)] if start else [])]
     for change in changes:
         command += ["--set", change]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **({"TF_CONFIG": cluster} if cluster else {})}
