@@ -1,9 +1,8 @@
 """A generation written by format version 1: every later release must open it and find the same.
 
-`format_v1/` was made by `test_index_generation.publish`: three videos, two classes; `format_v1_scores/` by
-`test_index_cli.generation_of(score=9)`, whose file of scores format 1 leaves open, and `format_v1_embeddings/`, which it
-leaves open too, by `made_up_embeddings.write_generation(clustered(400, 4))` with FLAT_BELOW at 100. They are never
-written again.
+`format_v1/` was made by `test_index_generation.publish`: three videos, two classes; `format_v1_scores/`, with a file of
+scores, by `test_index_cli.generation_of(score=9)`; `format_v1_embeddings/` by
+`made_up_embeddings.write_generation(clustered(400, 4))` with FLAT_BELOW at 100. They are never written again.
 """
 
 from pathlib import Path

@@ -92,9 +92,7 @@ def test_the_fast_path_answers_as_the_plain_route_does(twins, library, runner, q
 
 def content(told: Told) -> bytes:
     coding = told.headers.get("content-encoding")
-    return {None: bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}[coding](
-        told.content
-    )
+    return {None: bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}[coding](told.content)
 
 
 def test_each_coding_is_kept_for_itself(twins, runner):

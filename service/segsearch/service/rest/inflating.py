@@ -14,7 +14,7 @@ from segsearch.core.errors import InvalidInput
 CHUNK_BYTES: Final = 8 << 20  # the most that comes out at a time
 _GZIP: Final = 16 + zlib.MAX_WBITS
 # A window beyond 8 MB need not be read from the network (RFC 9659), and would be memory that a header asks for.
-_ZSTD_WINDOW: Final = {DecompressionParameter.window_log_max: 23}
+_ZSTD_WINDOW: Final[dict[int, int]] = {DecompressionParameter.window_log_max: 23}
 
 
 class Inflater(Protocol):
