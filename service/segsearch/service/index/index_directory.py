@@ -115,7 +115,8 @@ class IndexDirectory:
             # The directory is there for good before anyone is pointed at it.
             write_atomically(self.root / CURRENT, f"{built.number}\n")
         except OSError:
-            self._take_back(built.number)
+            if not built.directory.exists():  # it has its number; what lies there otherwise is not ours
+                self._take_back(built.number)
             raise
         if keep is not None:
             self._remove_old(keep)
