@@ -23,32 +23,42 @@ POOL = 5
 
 
 def change(store, content, known):
+    """One upload or deletion; `known`: by video id, what may be found."""
     video_id = f"video-{random.Random(content).randrange(POOL)}"
+    wanted = None if content % 7 == 3 else content
     try:
-        if content % 7 == 3:
+        if wanted is None:
             say("del", video_id, "-", store.delete(video_id).sequence)
-            known[video_id] = None
-            return
-        frame_count = 3 + content % 40
-        say("try", video_id, content)
-        codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
-        say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)
-        known[video_id] = content
+        else:
+            say("try", video_id, content)
+            frame_count = 3 + content % 40
+            codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
+            say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)
+        known[video_id] = (wanted,)
     except SegsearchError as error:
         say("failed", video_id, error.code)
+        # A disk that refuses a page, and to have it taken back, may hold it all the same.
+        known[video_id] = (*known.get(video_id, (None,)), wanted)
         read_again(store, known)
 
 
 def read_again(store, known):
-    """Everything that was acknowledged is there, and as it was before what failed."""
-    for video_id, content in known.items():
+    """Everything is there as it was acknowledged, or whole as what failed since would have made it."""
+    for video_id, contents in known.items():
         try:
             video = store.get(video_id)
         except SegsearchError as error:
             say("unreadable", video_id, error.code)
             continue
-        if (video is None) != (content is None) or (video is not None and not is_whole(video, content)):
+        if not any(is_found(video, content) for content in contents):
             say("WRONG", video_id)
+
+
+def is_found(video, content):
+    """Whether a video is the one of this content, or missing where there should be none."""
+    if video is None or content is None:
+        return video is None and content is None
+    return is_whole(video, content)
 
 
 def read_on(store, stop):
