@@ -1,6 +1,6 @@
 """The one domain object: a library of segments that can be searched by tag, scored into, and added to.
 
-Where it stands: every edge (REST now, gRPC later) converts, calls one method here, and converts back. Each method takes
+Where it stands: every edge (REST and gRPC) converts, calls one method here, and converts back. Each method takes
 one view and answers from it alone, so that no answer mixes two generations or two moments.
 
 T frames, F codes a frame, S segments, C classes, k hits.
