@@ -1,5 +1,7 @@
 """Errors as `google.rpc.Status`: the twin of the problem documents."""
 
+from pathlib import Path
+
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -31,7 +33,7 @@ def test_an_error_below_a_listed_one_has_its_row():
     class Fuller(errors.StorageFull):
         """Somebody's new error."""
 
-    assert code_of(Fuller(errors.Path("x"), "full")) is STATUS[errors.StorageFull]
+    assert code_of(Fuller(Path("x"), "full")) is STATUS[errors.StorageFull]
 
 
 def test_the_longest_status_fits_the_trailers_that_clients_take():
@@ -43,7 +45,7 @@ def test_the_longest_status_fits_the_trailers_that_clients_take():
 
 
 def test_an_error_that_must_not_be_shown_is_a_sentence_and_an_incident():
-    status = rich_status(errors.GenerationCorrupt(errors.Path("/secret"), "torn"), "Damaged.", "abc")
+    status = rich_status(errors.GenerationCorrupt(Path("/secret"), "torn"), "Damaged.", "abc")
     info = ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (status.message, info.reason, dict(info.metadata)) == ("Damaged.", "generation-corrupt", {"incident": "abc"})
