@@ -6,10 +6,22 @@ SampleRandomSequence. `draw_context` is ours.
 B windows of a batch, W frames of a window, F codes a frame.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.training.config import StageConfig
+
+
+def seeded(draw: Callable[..., tf.Tensor], seed: int, epoch: int) -> Callable[..., tf.Tensor]:
+    """`draw(element, seed)` for elements that stand beside their places in the epoch, each with a seed of its own."""
+    epoch_seed = tf.constant((seed << 16) + epoch, tf.int64)
+
+    def drawn(place, element):
+        return draw(element, tf.stack([epoch_seed, place]))
+
+    return drawn
 
 
 def draw_rows(config: StageConfig, frame_count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

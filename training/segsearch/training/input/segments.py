@@ -17,7 +17,7 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.config import InputConfig, StageConfig
-from segsearch.training.input.draw import draw_context, draw_rows
+from segsearch.training.input.draw import draw_context, draw_rows, seeded
 from segsearch.training.input.shards import OrdinalTable, Record, Shards, as_written, parse
 from segsearch.training.input.weighing import weigh
 from segsearch.training.input.windows import cut_windows, shift_starts
@@ -56,12 +56,8 @@ class SegmentExamples:
         windows = self._windows(self.shards.shuffled(number))
         windows = windows.shuffle(self.config.shuffle_segments, seed=self.seed + number, reshuffle_each_iteration=False)
         batches = self._batches(windows, self.stage.batch_size).enumerate().skip(skip)
-        epoch_seed = tf.constant((self.seed << 16) + number, tf.int64)
-
-        def example(position, batch):
-            return self._drawn(batch, tf.stack([epoch_seed, position]))
-
-        return as_written(batches.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
+        examples = batches.map(seeded(self._drawn, self.seed, number), num_parallel_calls=tf.data.AUTOTUNE)
+        return as_written(examples.prefetch(tf.data.AUTOTUNE))
 
     def in_order(self, shift: int = 0) -> tf.data.Dataset:
         """Every rated segment with all its frames, in `survey.RatedSegments`' order.

@@ -15,6 +15,7 @@ import tensorflow as tf
 from segsearch.core.features import FeatureSpec
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.training.config import InputConfig
+from segsearch.training.input.draw import seeded
 from segsearch.training.input.segments import SegmentExamples
 from segsearch.training.input.shards import Shards, as_written, parse
 from segsearch.training.input.windows import cut_windows
@@ -44,11 +45,7 @@ class UnlabelledSegments:
         visits, windows = divmod(skip * self.batch_size, SEGMENTS_A_VISIT)
         records = self.shards.shuffled(number).repeat().enumerate().skip(visits)
         # Another seed than the labelled examples of the same place have.
-        epoch_seed = tf.constant((self.seed << 16) + number + (1 << 40), tf.int64)
-
-        def visit(position, serialised):
-            return self._drawn(serialised, tf.stack([epoch_seed, position]))
-
+        visit = seeded(self._drawn, self.seed + (1 << 24), number)
         segments = records.map(visit, num_parallel_calls=tf.data.AUTOTUNE).unbatch().skip(windows)
         return segments.batch(self.batch_size, drop_remainder=True)
 

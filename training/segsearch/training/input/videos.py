@@ -11,7 +11,7 @@ import tensorflow as tf
 from segsearch.core.features import FeatureSpec
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.config import InputConfig, StageConfig
-from segsearch.training.input.draw import draw_rows
+from segsearch.training.input.draw import draw_rows, seeded
 from segsearch.training.input.shards import OrdinalTable, Record, Shards, as_written, parse
 
 EVALUATION_BATCH = 32  # whole videos: 300 frames each, not 15
@@ -37,12 +37,8 @@ class VideoExamples:
     def epoch(self, number: int, skip: int = 0) -> tf.data.Dataset:
         """One epoch's training batches from batch `skip` on, frames drawn as the stage's config says."""
         records = self.shards.shuffled(number).enumerate().skip(skip * self.stage.batch_size)
-        epoch_seed = tf.constant((self.seed << 16) + number, tf.int64)
-
-        def example(position, serialised):
-            return self._drawn(serialised, tf.stack([epoch_seed, position]))
-
-        return self._batches(records.map(example, num_parallel_calls=tf.data.AUTOTUNE), self.stage.batch_size)
+        examples = records.map(seeded(self._drawn, self.seed, number), num_parallel_calls=tf.data.AUTOTUNE)
+        return self._batches(examples, self.stage.batch_size)
 
     def in_order(self) -> tf.data.Dataset:
         """Every video whole, frames in order, file after file."""
