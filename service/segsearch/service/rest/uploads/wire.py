@@ -1,11 +1,13 @@
-"""Counts what a SequenceExample holds before anything is built of it.
+"""Counts what a protobuf message holds before anything is built of it.
 
 A protobuf field of two bytes becomes an object of a hundred, so that a body within its limit could ask for gigabytes.
 This walks over the bytes, makes nothing, and stops as soon as there is too much. Format: protobuf.dev, "Encoding".
+
+Where it stands: `record_frames` looks at SequenceExamples so, `rpc.inference_messages` at requests for inference.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
 
 from segsearch.core.errors import InputTooLarge, InvalidInput
 
@@ -15,27 +17,53 @@ _VARINT_LIMIT_BYTES: Final = 10
 
 # By field number: the message that lies there. A map is a repeated message of key (1) and value (2). What is not named
 # stays bytes, but for packed numbers: each of their bytes may become eight.
-_Message = dict[int, "_Message"]
-_PACKED: Final[_Message] = {0: {}}
-_BYTES_LIST: Final[_Message] = {}
-_FEATURE: Final[_Message] = {1: _BYTES_LIST, 2: _PACKED, 3: _PACKED}
-_FEATURES: Final[_Message] = {1: {2: _FEATURE}}
-_FEATURE_LISTS: Final[_Message] = {1: {2: {1: _FEATURE}}}
-_SEQUENCE_EXAMPLE: Final[_Message] = {1: _FEATURES, 2: _FEATURE_LISTS}
+Fields = Mapping[int, "Fields"]
+PACKED: Final[Fields] = {0: {}}
+_BYTES_LIST: Final[Fields] = {}
+_FEATURE: Final[Fields] = {1: _BYTES_LIST, 2: PACKED, 3: PACKED}
+_FEATURES: Final[Fields] = {1: {2: _FEATURE}}
+_FEATURE_LISTS: Final[Fields] = {1: {2: {1: _FEATURE}}}
 
 
-def check_cost(body: bytes, limit: int) -> None:
-    """Raises InputTooLarge if the message has more than `limit` fields and packed values, InvalidInput if it breaks."""
-    cost, waiting = 0, [(_SEQUENCE_EXAMPLE, 0, len(body))]
+class Kind(NamedTuple):
+    """A kind of message, and what a field of it costs where a byte of packed values costs 1."""
+
+    name: str
+    holder: str  # how errors call what holds it
+    fields: Fields
+    field_cost: int = 1
+
+
+SEQUENCE_EXAMPLE: Final = Kind("SequenceExample", "payload", {1: _FEATURES, 2: _FEATURE_LISTS})
+
+
+class _Broken(Exception):
+    """Bytes that are no message."""
+
+
+def check_cost(body: bytes, limit: int, kind: Kind = SEQUENCE_EXAMPLE) -> None:
+    """Raises InputTooLarge if fields and packed values cost more than `limit`, InvalidInput if the message breaks."""
+    try:
+        too_much = _costs_more(body, limit, kind)
+    except _Broken as error:
+        raise InvalidInput(kind.holder, f"not a protobuf message ({error})", kind.name) from None
+    if too_much:
+        most = limit // kind.field_cost
+        raise InputTooLarge(kind.holder, f"more than {most} fields", f"at most {most}")
+
+
+def _costs_more(body: bytes, limit: int, kind: Kind) -> bool:
+    cost, waiting = 0, [(kind.fields, 0, len(body))]
     while waiting:
         message, start, stop = waiting.pop()
         for number, first, last in _fields(body, start, stop):
             inner = message.get(number)
-            cost += 1 + last - first if inner is _PACKED else 1
+            cost += kind.field_cost + (last - first if inner is PACKED else 0)
             if cost > limit:
-                raise InputTooLarge("payload", f"more than {limit} fields", f"at most {limit}")
-            if inner is not None and inner is not _PACKED and first < last:
+                return True
+            if inner is not None and inner is not PACKED and first < last:
                 waiting.append((inner, first, last))
+    return False
 
 
 def _fields(body: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int]]:
@@ -54,9 +82,9 @@ def _fields(body: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int]]:
             at += _FIXED_BYTES[kind]
             yield key >> 3, at, at
         else:  # groups, which nest as deep as somebody likes, and kinds that do not exist
-            raise _broken(f"a field of wire type {kind}")
+            raise _Broken(f"a field of wire type {kind}")
     if at > stop:
-        raise _broken("ends within a field")
+        raise _Broken("ends within a field")
 
 
 def _varint(body: bytes, at: int, stop: int) -> tuple[int, int]:
@@ -68,8 +96,4 @@ def _varint(body: bytes, at: int, stop: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, at + place + 1
-    raise _broken("a number that does not end")
-
-
-def _broken(found: str) -> InvalidInput:
-    return InvalidInput("payload", f"not a protobuf message ({found})", "SequenceExample")
+    raise _Broken("a number that does not end")
