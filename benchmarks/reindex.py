@@ -41,7 +41,7 @@ CONTEXT, CLUSTERS, HIDDEN, CLASSES, FRAMES, BATCH, KEEP = 5, 4096, 512, 1000, 30
 WORKERS = 2
 
 
-def write_model(root: Path) -> Path:
+def write_model(root: Path, clusters: int = CLUSTERS, hidden: int = HIDDEN) -> Path:
     """A bundle whose golden scores are its own model's."""
     random = np.random.default_rng(0)
 
@@ -49,16 +49,16 @@ def write_model(root: Path) -> Path:
         return Dense(random.normal(0, rows**-0.5, (rows, columns)).astype(np.float32))
 
     body = (
-        Dequantise(4 / 255, 4 / 512 - 2), dense(YOUTUBE8M.size, CLUSTERS), Activation("relu6"), MaxPool(CONTEXT),
-        dense(CLUSTERS, HIDDEN), Activation("relu6"),
+        Dequantise(4 / 255, 4 / 512 - 2), dense(YOUTUBE8M.size, clusters), Activation("relu6"), MaxPool(CONTEXT),
+        dense(clusters, hidden), Activation("relu6"),
     )  # fmt: skip
-    head = (dense(HIDDEN, CLASSES),)
-    line = Line(body, head, LogisticScores(), YOUTUBE8M.size, CONTEXT, CLASSES, HIDDEN)
+    head = (dense(hidden, CLASSES),)
+    line = Line(body, head, LogisticScores(), YOUTUBE8M.size, CONTEXT, CLASSES, hidden)
     model = block_graph(line.folded()).SerializeToString()
     vocabulary = Vocabulary(Entry(row, f"class {row}", f"/m/{row:04d}") for row in range(CLASSES))
     manifest = Manifest(
         name="bench", version=1, features=YOUTUBE8M, context_frames=CONTEXT, vocabulary_digest=vocabulary.digest,
-        class_count=CLASSES, embedding_size=HIDDEN, golden=golden_of(model, random), graphs=(Graph(MODEL, "blocks"),),
+        class_count=CLASSES, embedding_size=hidden, golden=golden_of(model, random), graphs=(Graph(MODEL, "blocks"),),
         created_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
     return write_bundle(root, manifest, vocabulary, model)
