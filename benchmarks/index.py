@@ -14,37 +14,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from random_library import VIDEO_SEGMENTS, write_generation
 from report import Measure, arguments, report
 
-from segsearch.core.score_codes import HIGHEST
-from segsearch.core.vocabulary import ClassOrdinal, Entry, Vocabulary
+from segsearch.core.vocabulary import ClassOrdinal
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.live.delta import Delta
-from segsearch.service.index.manifest import BundleName, Skipped
 from segsearch.service.index.view import View
-from segsearch.service.index.writer import GenerationWriter, Origin
 
-VIDEO_SEGMENTS = 46  # YouTube-8M's mean
 TOMBSTONE_SHARE = 0.01
 QUERIES = 300
 
 Search = Callable[[int, int], object]
-
-
-def write_generation(folder: Path, classes: int, keep: int, segments: int) -> None:
-    """Lists of random segments with codes as rare classes have them."""
-    random = np.random.default_rng(0)
-    vocabulary = Vocabulary(Entry(number, f"tag {number}") for number in range(classes))
-    with GenerationWriter(folder, Origin(BundleName("random", 1, "digest"), "space", vocabulary), keep) as writer:
-        for video in range(-(-segments // VIDEO_SEGMENTS)):
-            count = min(VIDEO_SEGMENTS, segments - video * VIDEO_SEGMENTS)
-            writer.add_video(f"video{video:07d}", np.arange(count, dtype=np.uint32) * 5)
-        for _ in range(classes):
-            ordinals = np.sort(random.choice(segments, keep, replace=False)).astype(np.uint32)
-            codes = random.normal(27_000, 1_500, keep).astype(np.uint16)
-            ranked = np.argsort(HIGHEST - codes, kind="stable")
-            writer.add_postings(ordinals[ranked], codes[ranked])
-        writer.seal(1, Skipped())
 
 
 def with_live(generation: Generation, count: int) -> View:
@@ -109,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "1"
         folder.mkdir()
-        write_generation(folder, options.classes, options.keep, options.segments)
+        write_generation(folder, options.classes, options.segments, options.keep)
         opened, cold = opening(folder)
         generation = Generation.open(folder)
         base = search_of(View.of(generation, Delta.empty(options.classes)))

@@ -28,10 +28,9 @@ from databases.peer import Peer, Postings, Row, Search
 from databases.postgresql import PostgreSql
 from databases.redis_server import Redis
 from databases.sqlite import Sqlite
-from index import write_generation
+from random_library import write_index
 from report import Measure, arguments, report
 
-from segsearch.service.index.format import CURRENT
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.library import SegmentLibrary
 
@@ -54,9 +53,7 @@ class Times:
 
 def library_of(root: Path, options: Namespace) -> SegmentLibrary:
     """A library whose one generation holds random lists."""
-    (root / "1").mkdir()
-    write_generation(root / "1", options.classes, options.postings, options.segments)
-    (root / CURRENT).write_text("1\n")
+    write_index(root, options.classes, options.segments, options.postings)
     index = IndexDirectory(root)
     generation = index.open_current()
     # A library that only searches asks its scorer for no more than what it must have in common with the index.

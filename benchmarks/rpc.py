@@ -15,18 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
+from random_library import opened, write_index
 from report import Measure, arguments, report
-from service import DIGEST, vocabulary_of, write_index
 
-from segsearch.core.features import YOUTUBE8M
-from segsearch.service.index.format import LIVE
-from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.live.store import LiveStore
-from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rpc.server import RpcServer
 from segsearch.service.security.guard import Guard
@@ -52,11 +46,8 @@ def question(tag: int, k: int) -> bytes:
 
 def serve(root: Path) -> None:
     """Serves until the parent closes stdin; tells the address."""
-    manifest = SimpleNamespace(name="random", version=1, features=YOUTUBE8M)
-    bundle = SimpleNamespace(manifest=manifest, vocabulary=vocabulary_of(CLASSES), digest=DIGEST)
     settings = Settings(shutdown_s=1)
-    with LiveStore.open(root / LIVE, YOUTUBE8M.space) as store:
-        library = SegmentLibrary(SimpleNamespace(bundle=bundle, provider="none"), IndexDirectory(root), store)
+    with opened(root, CLASSES) as library:
         server = Measured(library, settings, Guard(), Metrics(library))
         server.add_yardstick(bytes(int(sys.stdin.readline())))
         print(server.bind(0), flush=True)

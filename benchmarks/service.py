@@ -21,56 +21,24 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import uvicorn
+from random_library import opened, write_index
 from report import Measure, arguments, report
 
-from segsearch.core.features import YOUTUBE8M
-from segsearch.core.score_codes import HIGHEST
-from segsearch.core.vocabulary import Entry, Vocabulary
-from segsearch.service.index.format import LIVE, POSTINGS_CAP, POSTINGS_KEPT
-from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.live.store import LiveStore
-from segsearch.service.index.manifest import BundleName, Skipped
-from segsearch.service.index.writer import GenerationWriter, Origin
-from segsearch.service.library import SegmentLibrary
+from segsearch.service.index.format import POSTINGS_CAP
 from segsearch.service.rest.app import build
 from segsearch.service.rest.arrow_stream import is_installed
 from segsearch.service.rest.search_answers import ARROW, JSON, LINES
 from segsearch.service.server import bind, uvicorn_config
 from segsearch.service.settings import Settings
 
-VIDEO_SEGMENTS = 46  # YouTube-8M's mean
 CONNECTIONS = 8
-DIGEST = "d" * 64
 TIMEOUT_S = 60
 
 
 # Servers, each in a process of its own
-
-
-def vocabulary_of(classes: int) -> Vocabulary:
-    return Vocabulary(Entry(number, f"tag {number}") for number in range(classes))
-
-
-def write_index(root: Path, classes: int, segments: int) -> None:
-    """Lists of random segments with codes as rare classes have them."""
-    random, index = np.random.default_rng(0), IndexDirectory(root)
-    origin = Origin(BundleName("random", 1, DIGEST), YOUTUBE8M.space, vocabulary_of(classes))
-    with index.building() as built, GenerationWriter(built.directory, origin, POSTINGS_KEPT) as writer:
-        for video in range(-(-segments // VIDEO_SEGMENTS)):
-            count = min(VIDEO_SEGMENTS, segments - video * VIDEO_SEGMENTS)
-            writer.add_video(f"{video:04x}", np.arange(count, dtype=np.uint32) * 5)
-        for _ in range(classes):
-            ordinals = np.sort(random.choice(segments, POSTINGS_KEPT, replace=False)).astype(np.uint32)
-            codes = random.normal(27_000, 1_500, POSTINGS_KEPT).astype(np.uint16)
-            ranked = np.argsort(HIGHEST - codes, kind="stable")
-            writer.add_postings(ordinals[ranked], codes[ranked])
-        writer.seal(built.number, Skipped())
-        index.publish(built)
 
 
 def run(app: Any, settings: Settings, told: Connection) -> None:
@@ -81,12 +49,9 @@ def run(app: Any, settings: Settings, told: Connection) -> None:
 
 
 def serve_library(root: Path, classes: int, cache_bytes: int, told: Connection) -> None:
-    """The service. It scores nothing here, so a model's name is all that it has."""
-    manifest = SimpleNamespace(name="random", version=1, features=YOUTUBE8M)
-    bundle = SimpleNamespace(manifest=manifest, vocabulary=vocabulary_of(classes), digest=DIGEST)
+    """The service."""
     settings = Settings(port=0, answer_cache_bytes=cache_bytes)
-    with LiveStore.open(root / LIVE, YOUTUBE8M.space) as store:
-        library = SegmentLibrary(SimpleNamespace(bundle=bundle, provider="none"), IndexDirectory(root), store)
+    with opened(root, classes) as library:
         run(build(library, settings), settings, told)
 
 

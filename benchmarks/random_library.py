@@ -1,0 +1,59 @@
+"""A library of random lists, for what is timed without a model: its index on disk, and what answers from it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from segsearch.core.features import YOUTUBE8M
+from segsearch.core.score_codes import HIGHEST
+from segsearch.core.vocabulary import Entry, Vocabulary
+from segsearch.service.index.format import LIVE, POSTINGS_KEPT
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.manifest import BundleName, Skipped
+from segsearch.service.index.writer import GenerationWriter, Origin
+from segsearch.service.library import SegmentLibrary
+
+VIDEO_SEGMENTS = 46  # YouTube-8M's mean
+NAME, DIGEST = "random", "d" * 64
+
+
+def write_index(root: Path, classes: int, segments: int, keep: int = POSTINGS_KEPT) -> None:
+    """An index with such a library as its one generation."""
+    index = IndexDirectory(root)
+    with index.building() as built:
+        write_generation(built.directory, classes, segments, keep, built.number)
+        index.publish(built)
+
+
+def write_generation(folder: Path, classes: int, segments: int, keep: int, number: int = 1) -> None:
+    """Lists of random segments with codes as rare classes have them."""
+    random = np.random.default_rng(0)
+    origin = Origin(BundleName(NAME, 1, DIGEST), YOUTUBE8M.space, vocabulary_of(classes))
+    with GenerationWriter(folder, origin, keep) as writer:
+        for video in range(-(-segments // VIDEO_SEGMENTS)):
+            count = min(VIDEO_SEGMENTS, segments - video * VIDEO_SEGMENTS)
+            writer.add_video(f"{video:04x}", np.arange(count, dtype=np.uint32) * 5)
+        for _ in range(classes):
+            ordinals = np.sort(random.choice(segments, keep, replace=False)).astype(np.uint32)
+            codes = random.normal(27_000, 1_500, keep).astype(np.uint16)
+            ranked = np.argsort(HIGHEST - codes, kind="stable")
+            writer.add_postings(ordinals[ranked], codes[ranked])
+        writer.seal(number, Skipped())
+
+
+def vocabulary_of(classes: int) -> Vocabulary:
+    """`tag 0` and so on."""
+    return Vocabulary(Entry(number, f"tag {number}") for number in range(classes))
+
+
+@contextmanager
+def opened(root: Path, classes: int) -> Iterator[SegmentLibrary]:
+    """The index with its live store. It scores nothing, so a model's name is all that it has of one."""
+    manifest = SimpleNamespace(name=NAME, version=1, features=YOUTUBE8M)
+    bundle = SimpleNamespace(manifest=manifest, vocabulary=vocabulary_of(classes), digest=DIGEST)
+    with LiveStore.open(root / LIVE, YOUTUBE8M.space) as store:
+        yield SegmentLibrary(SimpleNamespace(bundle=bundle, provider="none"), IndexDirectory(root), store)
