@@ -3,6 +3,8 @@
 import json
 import logging
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -185,6 +187,23 @@ def test_one_key_does_not_spend_what_another_has():
     rate = RateLimit(1.0, 1, lambda: 0.0)
     rate.spend("anna")
     rate.spend("bert")
+
+
+def test_processes_that_share_buckets_spend_from_one_each_key(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from segsearch.core.errors import RateLimited\n"
+        "from segsearch.service.security.rate_limit import RateLimit\n"
+        "from segsearch.service.security.shared_buckets import SharedBuckets\n"
+        "rate, passed = RateLimit(0.001, 5, buckets=SharedBuckets(Path(sys.argv[1]))), 0\n"
+        "for _ in range(4):\n"
+        "    try: rate.spend('anna')\n"
+        "    except RateLimited: continue\n"
+        "    passed += 1\n"
+        "rate.spend('bert')\n"
+        "print(passed)\n"
+    )
+    spent = [subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], timeout=60) for _ in range(3)]
+    assert [int(each) for each in spent] == [4, 1, 0]
 
 
 def test_a_bucket_never_holds_more_than_its_burst_nor_loses_by_a_clock_that_goes_back():

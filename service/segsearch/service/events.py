@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 _LOG = logging.getLogger("segsearch.service")
+_ALWAYS: dict[str, Any] = {}  # facts of this process, in each of its lines
 
 
 def log(event: str, *, level: int = logging.INFO, **facts: Any) -> None:
     """Notes one event; facts are plain values."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    _LOG.log(level, json.dumps({"time": time, "event": event, **facts}, default=str))
+    _LOG.log(level, json.dumps({"time": time, "event": event, **_ALWAYS, **facts}, default=str))
 
 
-def to_stderr() -> None:
-    """Sends events to stderr; called once by whoever owns the process."""
+def to_stderr(**always: Any) -> None:
+    """Sends events to stderr, each with these facts, too; called once by whoever owns the process."""
+    _ALWAYS.update(always)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     _LOG.handlers[:] = [handler]

@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Protocol
 
@@ -34,8 +35,19 @@ class Companion(Protocol):
         """Returns when all is answered that was begun."""
 
 
+class Announce(Protocol):
+    """Hears where a server is, as soon as it answers."""
+
+    def __call__(self, url: str, companion: str | None) -> object: ...
+
+
+def announce(url: str, companion: str | None) -> None:
+    """One JSON line on stdout."""
+    emit(event="ready", url=url, **({"grpc": companion} if companion else {}))
+
+
 class _Announcing(uvicorn.Server):
-    """Prints one JSON line with the URL as soon as connections are accepted; a companion starts and ends with it."""
+    """Says where it is as soon as connections are accepted; a companion starts and ends with it."""
 
     def __init__(
         self,
@@ -43,10 +55,10 @@ class _Announcing(uvicorn.Server):
         settings: Settings,
         drain: Callable[[], None],
         companion: Companion | None,
-        address: str | None,
+        ready: Callable[[str], object],
     ):
         super().__init__(config)
-        self._settings, self._drain, self._companion, self._address = settings, drain, companion, address
+        self._settings, self._drain, self._companion, self._ready = settings, drain, companion, ready
         self._ends_s: float | None = None  # once it drains: when it stops
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -57,7 +69,7 @@ class _Announcing(uvicorn.Server):
             url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
             if self._companion is not None:
                 self._companion.start()
-            emit(event="ready", url=url, **({"grpc": self._address} if self._address else {}))
+            self._ready(url)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Says that it is not ready; after a first SIGTERM it goes on for a while, so that balancers hear of it."""
@@ -80,15 +92,17 @@ class _Announcing(uvicorn.Server):
 
 
 def serve_until_stopped(
-    app: ASGIApp, settings: Settings, drain: Callable[[], None], companion: Companion | None = None
-) -> None:
+    app: ASGIApp, settings: Settings, drain: Callable[[], None], companion: Companion | None = None,
+    ready: Announce = announce, *, shares_port: bool = False,
+) -> None:  # fmt: skip
     """Serves until SIGTERM or SIGINT, then calls `drain`, and returns; connections are refused from that moment on, or
     after the time that the settings give.
 
+    shares_port: with other processes that say so, too; the kernel gives each of them its part of the connections.
     Raises ConfigError where the address or the certificates cannot be used.
     """
     context = tls_context(settings)
-    listening = bind(settings)
+    listening = bind(settings, shares_port=shares_port)
     # uvicorn raises the signal again when it has shut down; with these in place that ends nothing, and we exit 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped)
@@ -96,7 +110,7 @@ def serve_until_stopped(
         address = companion.bind(settings.grpc_port or 0) if companion else None
         try:
             config = uvicorn_config(app, settings, context)
-            _Announcing(config, settings, drain, companion, address).run(sockets=[listening])
+            _Announcing(config, settings, drain, companion, partial(ready, companion=address)).run(sockets=[listening])
         finally:
             if companion is not None:
                 companion.close()
@@ -117,13 +131,15 @@ def _stopped(number: int, frame: FrameType | None) -> None:
     """Nothing is left to do when this is called."""
 
 
-def bind(settings: Settings) -> socket.socket:
+def bind(settings: Settings, *, shares_port: bool = False) -> socket.socket:
     """A bound socket; raises ConfigError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where a socket names its protocol; else the second write of an answer
     # waits for the client's acknowledgement of the first, 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shares_port:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind((settings.host, settings.port))
     except OSError as error:

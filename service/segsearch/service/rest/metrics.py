@@ -27,8 +27,10 @@ _BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 class Metrics:
     """The metrics of one application."""
 
-    def __init__(self, library: SegmentLibrary):
+    def __init__(self, library: SegmentLibrary, everywhere: Collector | None = None):
+        """everywhere: the metrics of all processes that answer as one with this, which is one of them."""
         self.registry = CollectorRegistry()
+        self._shown = everywhere or self.registry
         self.requests = Counter(
             "segsearch_http_requests", "Answered requests; status 0: the client left.", ("route", "status"),
             registry=self.registry,
@@ -62,7 +64,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of them, as Prometheus scrapes them."""
-        return generate_latest(self.registry)
+        return generate_latest(self._shown)
 
 
 class _InUse(Collector):

@@ -33,7 +33,6 @@ _CLOSING_LOOK_S: Final = 0.05
 _MESSAGE_EXTRA_BYTES: Final = 4096  # of a request, beside its frames
 _MESSAGE_CAP_BYTES: Final = (1 << 31) - 1
 _LIMITS: Final = (
-    ("grpc.so_reuseport", 0),  # or a port that is taken would be shared in silence
     # gRPC inflates whole messages before it looks at their size: a compressed request is refused unread.
     ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.max_concurrent_streams", 128),  # of a connection
@@ -48,7 +47,10 @@ _LIMITS: Final = (
 class RpcServer:
     """Answers from `library` over gRPC, in the same process as REST and with the same keys."""
 
-    def __init__(self, library: SegmentLibrary, settings: Settings, guard: Guard, metrics: Metrics):
+    def __init__(
+        self, library: SegmentLibrary, settings: Settings, guard: Guard, metrics: Metrics, *, shares_port: bool = False
+    ):
+        """shares_port: with other processes that say so, too; else a port that is taken is an error."""
         self._settings = settings
         self._calls = Calls(guard, RpcMetrics(metrics), log_requests=settings.log_requests)
         self._health = Health(library, SERVICE)
@@ -56,7 +58,9 @@ class RpcServer:
         limit_bytes = min(settings.body_limit_bytes + _MESSAGE_EXTRA_BYTES, _MESSAGE_CAP_BYTES)
         self._server = grpc.server(
             self._threads, maximum_concurrent_rpcs=CALLS_LIMIT,
-            options=(*_LIMITS, ("grpc.max_receive_message_length", limit_bytes)),
+            options=(
+                *_LIMITS, ("grpc.max_receive_message_length", limit_bytes), ("grpc.so_reuseport", int(shares_port)),
+            ),
         )  # fmt: skip
         self._add(SERVICE, Servicer(library, settings, self._calls).handlers())
         self._add(HEALTH_SERVICE, self._health.handlers(self._calls))

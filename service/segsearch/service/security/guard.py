@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from segsearch.core.errors import Forbidden, Unauthorised
 from segsearch.service.security.key_file import KeyRing
 from segsearch.service.security.keys import ApiKey, Scope
-from segsearch.service.security.rate_limit import RateLimit
+from segsearch.service.security.rate_limit import Buckets, RateLimit
 from segsearch.service.settings import Settings
 
 
@@ -17,10 +17,11 @@ class Guard:
     rate: RateLimit | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Guard":
-        """The keys and limits of a server; raises KeyFileRefused."""
+    def of(cls, settings: Settings, buckets: Buckets | None = None) -> "Guard":
+        """The keys and limits of a server; raises KeyFileRefused. buckets: where limits are counted with others."""
         keys = KeyRing(settings.keys) if settings.keys else None
-        return cls(keys, RateLimit(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None)
+        rate = RateLimit(settings.rate_per_s, settings.rate_burst, buckets=buckets) if settings.rate_per_s else None
+        return cls(keys, rate)
 
     def identify(self, key: str | None) -> ApiKey | None:
         """Whose key it is; None where no keys are set. Raises Unauthorised."""
