@@ -61,7 +61,7 @@ check: lint types contracts ## everything a change must pass
 
 protos: $(VENV)/.installed ## generate Python from proto/
 	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto \
-		proto/segsearch/v1/search.proto
+		proto/segsearch/*/*.proto
 
 lint: $(VENV)/.installed ## formatting and lint
 	@$(BIN)/ruff format --check --quiet .
