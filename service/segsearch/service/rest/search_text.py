@@ -19,7 +19,7 @@ from segsearch.service.pages import MomentPage, Page
 from segsearch.service.rest.answers import GenerationAnswer, TagAnswer, score_texts
 
 PART_HITS: Final = 4096  # written at a time: what they are made of stays in the processor's cache
-_FEW: Final = 256  # hits that are written sooner one by one
+_HIT: Final = '{"segment":"'  # how each hit begins
 _ROWS: Final = 8192  # segments of a video whose texts are kept; those of eleven hours
 
 Texts = np.ndarray[Any, np.dtype[np.object_]]
@@ -45,7 +45,7 @@ def head_json(page: Page | MomentPage, next_page_token: str | None = None) -> by
 
 def warm_up() -> None:
     """Makes the tables now, so that the first search need not."""
-    _score_column(), _start_columns()
+    _score_column(","), _start_columns()
 
 
 def _head(page: Page | MomentPage, next_page_token: str | None) -> str:
@@ -66,20 +66,12 @@ def _parts(page: Page | MomentPage, between: str) -> Iterator[str]:
 
 
 def _hits(page: Page, rows: slice, between: str) -> str:
-    videos, scores = _escaped(page.video_ids[rows]), _score_column()[page.codes[rows]]
+    videos, codes = _escaped(page.video_ids[rows]), page.codes[rows]
     middles, ends = _around(page.starts[rows])
-    if len(videos) <= _FEW:
-        columns = (videos, middles.tolist(), ends.tolist(), scores.tolist())
-        return between.join([
-            f'{{"segment":"{video}{middle}{video}{end}{score}}}'
-            for video, middle, end, score in zip(*columns, strict=True)
-        ])  # fmt: skip
-    parts: Texts = np.empty((len(videos), 6), object)  # (n, 6): one behind the other they are the text
-    parts[:, 0] = f'}}{between}{{"segment":"'
-    parts[:, 1] = videos
-    parts[:, 3] = parts[:, 1]
-    parts[:, 2], parts[:, 4], parts[:, 5] = middles, ends, scores
-    return "".join(parts.ravel().tolist())[1 + len(between) :] + "}"
+    parts = [""] * (5 * len(videos))  # one behind the other they are the text
+    parts[0::5] = parts[2::5] = videos
+    parts[1::5], parts[3::5], parts[4::5] = middles, ends, _score_column(between).take(codes).tolist()
+    return _HIT + "".join(parts)[: -len(between + _HIT)]
 
 
 def _moments(page: MomentPage, rows: slice, between: str) -> str:
@@ -87,7 +79,7 @@ def _moments(page: MomentPage, rows: slice, between: str) -> str:
     return between.join([
         f'{{"video":"{video}","start_s":{start},"end_s":{end},"peak":"{video}:{peak}","score":{score}}}'
         for video, start, end, peak, score in zip(
-            _escaped(page.video_ids[rows]), *columns, _score_column()[page.codes[rows]].tolist(), strict=True
+            _escaped(page.video_ids[rows]), *columns, _plain_scores().take(page.codes[rows]).tolist(), strict=True
         )
     ])  # fmt: skip
 
@@ -101,29 +93,36 @@ def _escaped(video_ids: list[str]) -> list[str]:
     return [escaped[video] for video in video_ids]
 
 
-def _around(starts: np.ndarray) -> tuple[Texts, Texts]:
-    """What stands between a hit's two video ids, and from the second to the score: (n,) each."""
+def _around(starts: np.ndarray) -> tuple[list[str], list[str]]:
+    """What stands between a hit's two video ids, and from the second to the score: n of each."""
     rows = starts // SEGMENT_FRAMES
     if rows.max(initial=0) < _ROWS and (rows * SEGMENT_FRAMES == starts).all():
         between, behind = _start_columns()
-        return between[rows], behind[rows]
+        return between.take(rows).tolist(), behind.take(rows).tolist()
     return _start_texts(starts.tolist())
 
 
-def _start_texts(starts: list[int]) -> tuple[Texts, Texts]:
-    return np.array([f':{start}","video":"' for start in starts], object), np.array(
-        [f'","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"score":' for start in starts], object
-    )
+def _start_texts(starts: list[int]) -> tuple[list[str], list[str]]:
+    return [f':{start}","video":"' for start in starts], [
+        f'","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"score":' for start in starts
+    ]
 
 
 @cache
 def _start_columns() -> tuple[Texts, Texts]:
     """By segment of a video: see `_around`."""
-    return _start_texts([row * SEGMENT_FRAMES for row in range(_ROWS)])
+    between, behind = _start_texts([row * SEGMENT_FRAMES for row in range(_ROWS)])
+    return np.array(between, object), np.array(behind, object)
 
 
 @cache
-def _score_column() -> Texts:
+def _score_column(between: str) -> Texts:
+    """By score code: a hit's score, its end, and how the next one begins."""
+    return np.array([f"{score}}}{between}{_HIT}" for score in score_texts()], object)
+
+
+@cache
+def _plain_scores() -> Texts:
     return np.array(score_texts(), object)
 
 
