@@ -23,6 +23,8 @@ from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.app import build
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
+from segsearch.service.security.key_file import add_key
+from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.server import bind
 from segsearch.service.settings import Settings
 from tests.tiny_model import SPEC, vocabulary_of, write_tiny_bundle
@@ -147,6 +149,17 @@ def client(served_library: SegmentLibrary) -> Iterator[httpx.Client]:
     """Speaks HTTP with a server of the thirty videos; frames up to 200, bodies up to 100 kB."""
     with serving(served_library, Settings(port=0, frame_limit=200, body_limit_bytes=100_000)) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A key of each scope, by scope, one that nobody knows, and the file of them."""
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    made = {"file": str(file), "wrong": make_key("read", Scope.read)[0]}
+    for scope in Scope:
+        made[scope.value], kept = make_key(scope.value, scope)
+        add_key(file, kept)
+    return made
 
 
 @pytest.fixture

@@ -57,17 +57,6 @@ CALLERS = ("none", "wrong", "read", "write", "admin")
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory) -> dict[str, str]:
-    """A key of each scope, by scope, one that nobody knows, and the file of them."""
-    file = tmp_path_factory.mktemp("keys") / "keys"
-    made = {"file": str(file), "wrong": make_key("read", Scope.read)[0]}
-    for scope in Scope:
-        made[scope.value], kept = make_key(scope.value, scope)
-        add_key(file, kept)
-    return made
-
-
-@pytest.fixture(scope="module")
 def client(served_library, keys) -> Iterator[httpx.Client]:
     with serving(served_library, Settings(port=0, keys=Path(keys["file"]))) as opened:
         yield opened
