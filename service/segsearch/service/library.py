@@ -8,8 +8,9 @@ T frames, F codes a frame, S segments, C classes, k hits.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +43,7 @@ from segsearch.service.index.query import moments, ranked
 from segsearch.service.index.view import View
 from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
+from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.scorer import NOBODY, Caller, Scorer, Scores, awaited
 from segsearch.service.scoring.scorer_in_use import ScorerInUse
@@ -80,13 +82,16 @@ class SegmentLibrary:
         *,
         bundles: BundleFolder | None = None,
         jobs: ReindexJobs | None = None,
+        load_in_all: Callable[[str], None] | None = None,
     ):
         """store: where uploads go; without one nothing can be added, and only the generation is searched. bundles:
-        whose models may take the scorer's place. jobs: what may be started.
+        whose models may take the scorer's place. jobs: what may be started. load_in_all: loads a bundle where other
+        processes answer as one with this: it has each `prove` it and `use` it, or raises ModelNotLoaded.
 
         Raises GenerationCorrupt, VocabularyMismatch or FeatureSpaceMismatch where an index cannot be served.
         """
         self._in_use, self._bundles, self._loading = ScorerInUse(scorer), bundles, threading.Lock()
+        self._load_in_all = load_in_all
         self.index, self.store, self._jobs = index, store, jobs
         self._draining = False
         self._current = CurrentView(index, store, self._check)
@@ -110,16 +115,26 @@ class SegmentLibrary:
         Videos that were begun end on the old one. Raises NotConfigured, InvalidInput, ModelNotLoaded or ModelUnfit:
         then the old one stays.
         """
-        folder = self._bundle_folder()
-        with self._loading:
-            try:
-                scorer = folder.scorer(path, self.scorer)
-            except ModelNotLoaded as error:
-                log("model_not_loaded", level=logging.ERROR, path=path, reason=error.reason)
-                raise
-            log("model_loaded", path=path, digest=scorer.bundle.digest, before=self.scorer.bundle.digest)
-            self._in_use.replace(scorer)
-        return scorer.bundle
+        if self._load_in_all is None:
+            with self._loading:
+                self.use(self.prove(path))
+        else:
+            with _refusal_noted(path):
+                self._bundle_folder().fitting(path, self.scorer.bundle)  # what others refuse is said in words alone
+            self._load_in_all(path)
+        return self.scorer.bundle
+
+    def prove(self, path: str) -> BatchingScorer:
+        """A scorer of the bundle at a path, proved and warm, that `use` may take; raises what `load` does."""
+        with _refusal_noted(path):
+            return self._bundle_folder().scorer(path, self.scorer)
+
+    def use(self, scorer: BatchingScorer) -> None:
+        """Puts a scorer in the place of the one in use."""
+        named = scorer.bundle.manifest
+        log("model_loaded", bundle=f"{named.name}/{named.version}", digest=scorer.bundle.digest,
+            before=self.scorer.bundle.digest)  # fmt: skip
+        self._in_use.replace(scorer)
 
     @property
     def jobs(self) -> ReindexJobs:
@@ -296,6 +311,15 @@ class SegmentLibrary:
             )
         if generation.manifest.feature_space != bundle.manifest.features.space:
             raise FeatureSpaceMismatch(thing, generation.manifest.feature_space, bundle.manifest.features.space)
+
+
+@contextmanager
+def _refusal_noted(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ModelNotLoaded as error:
+        log("model_not_loaded", level=logging.ERROR, path=path, reason=error.reason)
+        raise
 
 
 def best_classes(probabilities: np.ndarray, top: int) -> np.ndarray:
