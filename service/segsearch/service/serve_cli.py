@@ -1,4 +1,4 @@
-"""`segsearch serve`: its options, and the library and the server they make. Heavy imports wait until it runs."""
+"""`segsearch serve`: its options, and what they plan. Heavy imports wait until it runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -157,69 +157,21 @@ def serve(
         queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
         compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
     )  # fmt: skip
-    from contextlib import ExitStack
-
-    from segsearch.core.bundle import Bundle
-    from segsearch.core.errors import NoGeneration
     from segsearch.core.progress import say
     from segsearch.service import events
-    from segsearch.service.index.format import LIVE
-    from segsearch.service.index.index_directory import IndexDirectory
-    from segsearch.service.index.live.store import LiveStore
-    from segsearch.service.jobs.background_compaction import BackgroundCompaction, CompactAt
-    from segsearch.service.jobs.reindex_process import ReindexJobs
-    from segsearch.service.library import SegmentLibrary
-    from segsearch.service.rest.app import build
-    from segsearch.service.rest.metrics import Metrics
-    from segsearch.service.scoring.batching_scorer import BatchingScorer
-    from segsearch.service.scoring.bundle_folder import BundleFolder
-    from segsearch.service.scoring.onnx_scorer import OnnxScorer
-    from segsearch.service.scoring.queue_metrics import QueueMetrics
-    from segsearch.service.scoring.tuning import Tuning
-    from segsearch.service.security.guard import Guard
-    from segsearch.service.server import serve_until_stopped, tls_context
+    from segsearch.service.processes.plan import Plan
+    from segsearch.service.processes.serving import assembled
 
-    tls_context(settings)
+    plan = Plan(
+        settings=settings, index=index, bundle=bundle, cache=cache, live=live, batch=batch, threads=threads,
+        provider=provider.value, precision=precision.value,
+    )  # fmt: skip
     events.to_stderr()
-    if not index.is_dir():
-        raise NoGeneration(index)  # an empty index may fill later; a wrong path never will
     if settings.is_open:
         say(f"listening on {host} without keys: whoever reaches this address can search, score and switch generations")
-    counted = QueueMetrics()
-
-    def open_scorer(bundle: Bundle, tuning: Tuning | None = None) -> BatchingScorer:
-        plain = OnnxScorer(
-            bundle, batch=batch, threads=threads, provider=provider.value, precision=precision.value, cache=cache,
-            tuning=tuning,
-        )  # fmt: skip
-        return BatchingScorer(plain, queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, metrics=counted)
-
-    with ExitStack() as stack:
-        opened = Bundle.open(bundle)
-        scorer = stack.enter_context(open_scorer(opened))
-        space = opened.manifest.features.space
-        store = stack.enter_context(LiveStore.open(index / LIVE, space)) if live else None
-        directory = IndexDirectory(index)
-        loadable = BundleFolder(bundles, open_scorer) if bundles else None
-        options = {
-            "--frame-limit": frame_limit, "--batch": batch, "--threads": threads, "--provider": provider.value,
-            "--precision": precision.value, "--cache": cache,
-        }  # fmt: skip
-        as_here = [str(part) for option in options.items() for part in option]
-        jobs = ReindexJobs(directory, data, loadable, as_here) if data else None
-        library = SegmentLibrary(scorer, directory, store, bundles=loadable, jobs=jobs)
-        stack.callback(library.close)
-        guard, metrics, rpc = Guard.of(settings), Metrics(library), None
-        app = build(library, settings, guard, metrics)
-        if grpc_port is not None:
-            from segsearch.service.rpc.server import RpcServer
-
-            rpc = RpcServer(library, settings, guard, metrics)
+    with assembled(plan) as serving:
         if check:
             emit(event="checked", index=str(index), bundle=str(bundle), keys=settings.keys is not None,
                  tls=settings.tls_certificate is not None, live=live)  # fmt: skip
         else:
-            if live:
-                compact_at = CompactAt(compact_at_rows, compact_at_deleted)
-                stack.enter_context(BackgroundCompaction(library.index, library.view, compact_at))
-            serve_until_stopped(app, settings, library.drain, rpc)
+            serving.until_stopped()
