@@ -41,6 +41,7 @@ READING = {
     "tags": ("dog",),
     "video": ("v001", ["Rain", "Cat"]),
     "generations": (),
+    "compare": (1, 1, 5),
     "ready": (),
 }
 

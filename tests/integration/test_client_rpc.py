@@ -48,6 +48,7 @@ READING = {
     "tags": ("dog",),
     "video": ("v001", ["Rain", "Cat"]),
     "generations": (),
+    "compare": (1, 1, 5),
 }
 SOON = {"retries": Retries(attempts=3, first_s=0.01, longest_s=0.01)}
 

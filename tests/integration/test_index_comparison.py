@@ -1,18 +1,22 @@
 """Two generations side by side, against a comparison of their lists by hand."""
 
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import VocabularyMismatch
+from segsearch.core.errors import GenerationCorrupt, TooManyCalls, UnknownGeneration, VocabularyMismatch
 from segsearch.core.records import write_records
 from segsearch.core.videos import Ratings, serialise_annotations
 from segsearch.core.vocabulary import Entry, Vocabulary
-from segsearch.service.comparison import compare
+from segsearch.service.comparison import Comparisons, compare
 from segsearch.service.evaluation import evaluate_generation, read_ratings
+from segsearch.service.index.format import ORDINALS
+from segsearch.service.index.generation import Generation
+from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.submission import ranked_classes
@@ -123,6 +127,56 @@ def test_generations_without_a_tag_in_common_are_refused(index, shards, tmp_path
     object.__setattr__(newer, "vocabulary", Vocabulary([Entry(999, "Ocean")]))
     with pytest.raises(VocabularyMismatch):
         compare(older, newer, K)
+
+
+# For whoever asks over a network
+
+
+def test_what_changed_most_comes_first(two_generations):
+    found = Comparisons(two_generations).of(1, 2, K)
+    order = [(tag.overlap, -tag.median_move) for tag in found.most_changed()]
+    assert order == sorted(order)
+    assert found.most_changed(2) == found.most_changed()[:2]
+    assert (found.older.number, found.newer.number) == (1, 2)
+
+
+def test_damage_in_what_is_compared_is_found_and_named_and_the_next_comparison_goes_on(two_generations):
+    comparisons = Comparisons(two_generations)
+    file = two_generations.root / "2" / ORDINALS
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(GenerationCorrupt, match=ORDINALS):
+        comparisons.of(1, 2, K)
+    with pytest.raises(UnknownGeneration):
+        comparisons.of(1, 9, K)
+    assert comparisons.of(1, 1, K).mean_overlap == 1
+
+
+class Slow(IndexDirectory):
+    """An index on a disk that takes its time."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def open(self, number: int) -> Generation:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return super().open(number)
+
+
+def test_a_second_comparison_is_refused_while_one_runs(index):
+    slow = Slow(index.root)
+    comparisons, found = Comparisons(slow), []
+    first = threading.Thread(target=lambda: found.append(comparisons.of(1, 1, K)))
+    first.start()
+    assert slow.begun.wait(30)
+    with pytest.raises(TooManyCalls):
+        comparisons.of(1, 1, K)
+    slow.go_on.set()
+    first.join()
+    assert [each.mean_overlap for each in found] == [1]
 
 
 def no_ratings():

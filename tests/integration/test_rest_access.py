@@ -32,6 +32,7 @@ ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
     ("POST", "/similar"): ("read", "/similar"),
     ("GET", "/tags"): ("read", "/tags"),
     ("GET", "/generations"): ("read", "/generations"),
+    ("GET", "/generations/compare"): ("read", "/generations/compare?a=1&b=1"),
     ("POST", "/generations/{number}:activate"): ("admin", "/generations/1:activate"),
     ("GET", "/models"): ("read", "/models"),
     ("POST", "/models:load"): ("admin", "/models:load"),

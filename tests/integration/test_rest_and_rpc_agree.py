@@ -212,15 +212,49 @@ def test_uploads_and_deletions(live_edges):
     assert rpc.Search(pb.SearchRequest(tag="Rain", k=500)).sequence == 2
 
 
-def test_generations(index, scorer, shards):
+@pytest.fixture(scope="module")
+def two_generations(tmp_path_factory, scorer, shards):
+    """Both edges of a library whose second generation has half of the videos."""
+    index = IndexDirectory(tmp_path_factory.mktemp("two") / "index")
+    reindex(scorer, shards, index, keep=1000)
     reindex(scorer, shards[:1], index, keep=1000)
-    library = SegmentLibrary(scorer, IndexDirectory(index.root))
+    library = SegmentLibrary(scorer, index)
     with serving(library, LIMITS) as rest, stub_of(library, LIMITS) as rpc:
-        there = rpc.ListGenerations(pb.ListGenerationsRequest())
-        answer = {"serving": there.serving, "numbers": list(there.numbers)}
-        assert plain(rest.get("/generations"), answer) == answer
-        activated = generation(rpc.ActivateGeneration(pb.ActivateGenerationRequest(number=1)))
-        assert plain(rest.post("/generations/1:activate"), activated) == activated
+        yield rest, rpc
+
+
+def test_generations(two_generations):
+    rest, rpc = two_generations
+    there = rpc.ListGenerations(pb.ListGenerationsRequest())
+    answer = {"serving": there.serving, "numbers": list(there.numbers)}
+    assert plain(rest.get("/generations"), answer) == answer
+    activated = generation(rpc.ActivateGeneration(pb.ActivateGenerationRequest(number=1)))
+    assert plain(rest.post("/generations/1:activate"), activated) == activated
+
+
+def comparison(message: pb.CompareGenerationsResponse) -> dict[str, object]:
+    names = ("k", "compared", "only_a", "only_b", "mean_overlap")
+    measures = ("overlap", "gone", "come", "median_move", "largest_move")
+    tags = [{"tag": tag(each.tag), **{name: getattr(each, name) for name in measures}} for each in message.tags]
+    told = {name: getattr(message, name) for name in names}
+    return {"a": generation(message.a), "b": generation(message.b), **told, "tags": tags}
+
+
+@pytest.mark.parametrize("options", [{}, {"k": 7}, {"k": 20, "limit": 3}, {"limit": 0}])
+def test_comparisons_of_generations(two_generations, options):
+    rest, rpc = two_generations
+    answer = comparison(rpc.CompareGenerations(pb.CompareGenerationsRequest(a=1, b=2, **options)))
+    assert rest.get("/generations/compare", params={"a": 1, "b": 2, **options}).json() == answer
+    assert len(answer["tags"]) == options.get("limit", 8)
+
+
+def test_a_comparison_says_what_went_and_what_came(two_generations):
+    rest, _ = two_generations
+    for pair, changed in (((1, 2), (62, 0)), ((2, 1), (0, 62)), ((2, 2), (0, 0))):  # of 126 and 64 segments
+        answer = rest.get("/generations/compare", params={"a": pair[0], "b": pair[1]}).json()
+        assert (answer["a"]["number"], answer["b"]["number"]) == pair
+        assert {(each["gone"], each["come"]) for each in answer["tags"]} == {changed}
+        assert answer["mean_overlap"] == pytest.approx(1.0 if changed == (0, 0) else 64 / 126)
 
 
 # What is refused: a request of REST, one of gRPC, and the code that both answer.
@@ -270,6 +304,18 @@ REFUSED = {
     "moments of a page": (
         ("GET", "/search?tag=Rain&merge=true&page_token=xx"),
         ("Search", pb.SearchRequest(tag="Rain", merge=True, page_token="xx")), "invalid-input",
+    ),
+    "comparing with what is gone": (
+        ("GET", "/generations/compare?a=1&b=99"), ("CompareGenerations", pb.CompareGenerationsRequest(a=1, b=99)),
+        "unknown-generation",
+    ),
+    "comparing with nothing": (
+        ("GET", "/generations/compare?a=1"), ("CompareGenerations", pb.CompareGenerationsRequest(a=1)),
+        "invalid-input",
+    ),
+    "comparing too much": (
+        ("GET", "/generations/compare?a=1&b=1&k=10001"),
+        ("CompareGenerations", pb.CompareGenerationsRequest(a=1, b=1, k=10_001)), "invalid-input",
     ),
     "generation 0": (
         ("POST", "/generations/0:activate"), ("ActivateGeneration", pb.ActivateGenerationRequest(number=0)),

@@ -32,6 +32,7 @@ METHODS = {
     "GetVideo": ("read", pb.GetVideoRequest(video="v001", tags=["Rain"])),
     "DeleteVideo": ("write", pb.DeleteVideoRequest(video="v001")),
     "ListGenerations": ("read", pb.ListGenerationsRequest()),
+    "CompareGenerations": ("read", pb.CompareGenerationsRequest(a=1, b=1)),
     "ActivateGeneration": ("admin", pb.ActivateGenerationRequest(number=1)),
     "GetModel": ("read", pb.GetModelRequest()),
     "LoadModel": ("admin", pb.LoadModelRequest(path="one")),

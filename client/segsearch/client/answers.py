@@ -229,6 +229,45 @@ class Generations:
 
 
 @dataclass(frozen=True, slots=True)
+class TagChange:
+    """What became of the best k segments of a tag."""
+
+    tag: Tag
+    overlap: float  # segments of both lists, as a share of the longer one
+    gone: int  # segments that only a's list has
+    come: int
+    median_move: float  # places between the ranks of a segment that both have
+    largest_move: int
+
+    @classmethod
+    def of(cls, told: Any) -> "TagChange":
+        return cls(
+            Tag.of(told["tag"]), told["overlap"], told["gone"], told["come"], told["median_move"], told["largest_move"]
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two generations side by side."""
+
+    a: Generation
+    b: Generation
+    k: int
+    compared: int  # tags that both have
+    only_a: int  # tags that b lacks
+    only_b: int
+    mean_overlap: float  # of all that were compared
+    tags: tuple[TagChange, ...]  # those of which least stayed first
+
+    @classmethod
+    def of(cls, told: Any) -> "Comparison":
+        return cls(
+            Generation.of(told["a"]), Generation.of(told["b"]), told["k"], told["compared"], told["only_a"],
+            told["only_b"], told["mean_overlap"], tuple(map(TagChange.of, told["tags"])),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """What is being served."""
 

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
 from segsearch.client.answers import (
+    Comparison,
     Generation,
     Generations,
     MomentsResult,
@@ -95,6 +96,11 @@ def delete(video_id: str) -> Call[Stored]:
 def generations() -> Call[Generations]:
     """The generations that are there."""
     return Call("generations", Generations.of)
+
+
+def compare(a: int, b: int, k: int, limit: int) -> Call[Comparison]:
+    """Two generations side by side."""
+    return Call("compare", Comparison.of, {"a": int(a), "b": int(b), "k": int(k), "limit": int(limit)})
 
 
 def activate(number: int) -> Call[Generation]:

@@ -14,6 +14,7 @@ from typing import Self
 
 from segsearch.client import calls
 from segsearch.client.answers import (
+    Comparison,
     Generation,
     Generations,
     MomentsResult,
@@ -125,6 +126,10 @@ class Client:
         """The generations that are there, and the one that answers."""
         return self._transport.send(calls.generations())
 
+    def compare(self, a: int, b: int, k: int = 1000, *, limit: int = 100) -> Comparison:
+        """What became of each tag's best k segments from one generation to another; the `limit` tags changed most."""
+        return self._transport.send(calls.compare(a, b, k, limit))
+
     def activate(self, number: int) -> Generation:
         """Makes a generation current that is there."""
         return self._transport.send(calls.activate(number))
@@ -234,6 +239,10 @@ class AsyncClient:
     async def generations(self) -> Generations:
         """As `Client.generations`."""
         return await self._transport.send(calls.generations())
+
+    async def compare(self, a: int, b: int, k: int = 1000, *, limit: int = 100) -> Comparison:
+        """As `Client.compare`."""
+        return await self._transport.send(calls.compare(a, b, k, limit))
 
     async def activate(self, number: int) -> Generation:
         """As `Client.activate`."""

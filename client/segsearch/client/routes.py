@@ -25,6 +25,7 @@ ROUTES: Final = {
     "video": ("GET", "/videos/{video_id}"),
     "delete": ("DELETE", "/videos/{video_id}"),
     "generations": ("GET", "/generations"),
+    "compare": ("GET", "/generations/compare"),
     "activate": ("POST", "/generations/{number}:activate"),
     "ready": ("GET", "/readyz"),
 }

@@ -98,6 +98,11 @@ def _generations(_: Call[Any]) -> Rpc:
     return Rpc("ListGenerations", pb.ListGenerationsRequest, _numbered)
 
 
+def _compare(call: Call[Any]) -> Rpc:
+    request = pb.CompareGenerationsRequest(**_given(call))
+    return Rpc("CompareGenerations", lambda: request, _side_by_side)
+
+
 def _activate(call: Call[Any]) -> Rpc:
     request = pb.ActivateGenerationRequest(number=call.asked["number"])
     return Rpc("ActivateGeneration", lambda: request, lambda came: _generation(came[0]))
@@ -105,7 +110,7 @@ def _activate(call: Call[Any]) -> Rpc:
 
 _FORMS: Final = {
     "search": _search, "score": _score, "similar": _similar, "similar_to": _similar_to, "tags": _tags, "video": _video,
-    "delete": _delete, "generations": _generations, "activate": _activate,
+    "delete": _delete, "generations": _generations, "compare": _compare, "activate": _activate,
 }  # fmt: skip
 
 
@@ -179,6 +184,15 @@ def _changed(came: list[Any]) -> dict[str, Any]:
 
 def _numbered(came: list[Any]) -> dict[str, Any]:
     return {"serving": came[0].serving, "numbers": list(came[0].numbers)}
+
+
+def _side_by_side(came: list[Any]) -> dict[str, Any]:
+    (answer,) = came
+    names = ("k", "compared", "only_a", "only_b", "mean_overlap")
+    measures = ("overlap", "gone", "come", "median_move", "largest_move")
+    tags = [{"tag": _tag(each.tag), **{name: getattr(each, name) for name in measures}} for each in answer.tags]
+    told = {name: getattr(answer, name) for name in names}
+    return {"a": _generation(answer.a), "b": _generation(answer.b), **told, "tags": tags}
 
 
 def _tag(tag: Any) -> dict[str, Any]:

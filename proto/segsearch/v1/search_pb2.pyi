@@ -267,6 +267,54 @@ class ListGenerationsResponse(_message.Message):
     numbers: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, serving: _Optional[int] = ..., numbers: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class CompareGenerationsRequest(_message.Message):
+    __slots__ = ("a", "b", "k", "limit")
+    A_FIELD_NUMBER: _ClassVar[int]
+    B_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    a: int
+    b: int
+    k: int
+    limit: int
+    def __init__(self, a: _Optional[int] = ..., b: _Optional[int] = ..., k: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class CompareGenerationsResponse(_message.Message):
+    __slots__ = ("a", "b", "k", "compared", "only_a", "only_b", "mean_overlap", "tags")
+    A_FIELD_NUMBER: _ClassVar[int]
+    B_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FIELD_NUMBER: _ClassVar[int]
+    ONLY_A_FIELD_NUMBER: _ClassVar[int]
+    ONLY_B_FIELD_NUMBER: _ClassVar[int]
+    MEAN_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    a: Generation
+    b: Generation
+    k: int
+    compared: int
+    only_a: int
+    only_b: int
+    mean_overlap: float
+    tags: _containers.RepeatedCompositeFieldContainer[TagChange]
+    def __init__(self, a: _Optional[_Union[Generation, _Mapping]] = ..., b: _Optional[_Union[Generation, _Mapping]] = ..., k: _Optional[int] = ..., compared: _Optional[int] = ..., only_a: _Optional[int] = ..., only_b: _Optional[int] = ..., mean_overlap: _Optional[float] = ..., tags: _Optional[_Iterable[_Union[TagChange, _Mapping]]] = ...) -> None: ...
+
+class TagChange(_message.Message):
+    __slots__ = ("tag", "overlap", "gone", "come", "median_move", "largest_move")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    COME_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_MOVE_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_MOVE_FIELD_NUMBER: _ClassVar[int]
+    tag: Tag
+    overlap: float
+    gone: int
+    come: int
+    median_move: float
+    largest_move: int
+    def __init__(self, tag: _Optional[_Union[Tag, _Mapping]] = ..., overlap: _Optional[float] = ..., gone: _Optional[int] = ..., come: _Optional[int] = ..., median_move: _Optional[float] = ..., largest_move: _Optional[int] = ...) -> None: ...
+
 class ActivateGenerationRequest(_message.Message):
     __slots__ = ("number",)
     NUMBER_FIELD_NUMBER: _ClassVar[int]

@@ -79,6 +79,11 @@ class SegmentSearchStub:
                 request_serializer=segsearch_dot_v1_dot_search__pb2.ListGenerationsRequest.SerializeToString,
                 response_deserializer=segsearch_dot_v1_dot_search__pb2.ListGenerationsResponse.FromString,
                 _registered_method=True)
+        self.CompareGenerations = channel.unary_unary(
+                '/segsearch.v1.SegmentSearch/CompareGenerations',
+                request_serializer=segsearch_dot_v1_dot_search__pb2.CompareGenerationsRequest.SerializeToString,
+                response_deserializer=segsearch_dot_v1_dot_search__pb2.CompareGenerationsResponse.FromString,
+                _registered_method=True)
         self.ActivateGeneration = channel.unary_unary(
                 '/segsearch.v1.SegmentSearch/ActivateGeneration',
                 request_serializer=segsearch_dot_v1_dot_search__pb2.ActivateGenerationRequest.SerializeToString,
@@ -178,6 +183,13 @@ class SegmentSearchServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareGenerations(self, request, context):
+        """GET /generations/compare
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ActivateGeneration(self, request, context):
         """POST /generations/{number}:activate
         """
@@ -267,6 +279,11 @@ def add_SegmentSearchServicer_to_server(servicer, server):
                     servicer.ListGenerations,
                     request_deserializer=segsearch_dot_v1_dot_search__pb2.ListGenerationsRequest.FromString,
                     response_serializer=segsearch_dot_v1_dot_search__pb2.ListGenerationsResponse.SerializeToString,
+            ),
+            'CompareGenerations': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareGenerations,
+                    request_deserializer=segsearch_dot_v1_dot_search__pb2.CompareGenerationsRequest.FromString,
+                    response_serializer=segsearch_dot_v1_dot_search__pb2.CompareGenerationsResponse.SerializeToString,
             ),
             'ActivateGeneration': grpc.unary_unary_rpc_method_handler(
                     servicer.ActivateGeneration,
@@ -542,6 +559,33 @@ class SegmentSearch:
             '/segsearch.v1.SegmentSearch/ListGenerations',
             segsearch_dot_v1_dot_search__pb2.ListGenerationsRequest.SerializeToString,
             segsearch_dot_v1_dot_search__pb2.ListGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareGenerations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/segsearch.v1.SegmentSearch/CompareGenerations',
+            segsearch_dot_v1_dot_search__pb2.CompareGenerationsRequest.SerializeToString,
+            segsearch_dot_v1_dot_search__pb2.CompareGenerationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,23 +1,33 @@
 """How far two generations differ: for each tag, which segments both list, and how far those moved.
 
-Where it stands: `segsearch index compare` asks before a switch or after one; `evaluation` judges both where people's
-ratings are given. Segments are told apart by video id and start, as ordinals mean nothing outside their generation;
-tags by label index, as vocabularies may differ.
+Where it stands: `segsearch index compare` asks before a switch or after one, and both edges do through `Comparisons`;
+`evaluation` judges both where people's ratings are given. Segments are told apart by video id and start, as ordinals
+mean nothing outside their generation; tags by label index, as vocabularies may differ.
 
 N segments, V videos, k postings of a list.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from segsearch.core.errors import VocabularyMismatch
+from segsearch.core.errors import TooManyCalls, VocabularyMismatch
 from segsearch.core.ranking import MAP_CUT, SegmentRatings
 from segsearch.core.vocabulary import Entry
 from segsearch.service.evaluation import Evaluation, evaluate_generation
+from segsearch.service.index.format import OFFSETS, ORDINALS, SEGMENT_VIDEOS, VIDEO_ID_OFFSETS, VIDEO_IDS
 from segsearch.service.index.generation import Generation
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.manifest import Manifest
+
+# What an answer over a network has at most: segments of each list that are compared, and tags.
+COMPARED_LIMIT: Final = 10_000
+CHANGES_LIMIT: Final = 10_000
+_AT_ONCE: Final = 1
+_READ: Final = (OFFSETS, ORDINALS, SEGMENT_VIDEOS, VIDEO_IDS, VIDEO_ID_OFFSETS)  # all that a comparison looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,8 @@ class TagChange:
 class Comparison:
     """Two generations side by side."""
 
+    older: Manifest
+    newer: Manifest
     k: int
     tags: list[TagChange]  # of the tags that both have, in the older one's order
     only_older: int  # tags that only one of them has
@@ -46,6 +58,29 @@ class Comparison:
     @property
     def mean_overlap(self) -> float:
         return float(np.mean([tag.overlap for tag in self.tags]))
+
+    def most_changed(self, limit: int | None = None) -> list[TagChange]:
+        """The tags, or `limit` of them: those of which least stayed first, and of these what moved farthest."""
+        return sorted(self.tags, key=lambda tag: (tag.overlap, -tag.median_move))[:limit]
+
+
+class Comparisons:
+    """Compares generations of an index for whoever asks, one pair at a time: each takes a pass over their files."""
+
+    def __init__(self, index: IndexDirectory):
+        self._index, self._free = index, threading.BoundedSemaphore(_AT_ONCE)
+
+    def of(self, older: int, newer: int, k: int) -> Comparison:
+        """See `compare`; raises TooManyCalls, UnknownGeneration or GenerationCorrupt, too. k: 1 to COMPARED_LIMIT."""
+        if not self._free.acquire(blocking=False):
+            raise TooManyCalls(_AT_ONCE)
+        try:
+            opened = self._index.open(older), self._index.open(newer)
+            for generation in opened:
+                generation.verify(_READ)
+            return compare(*opened, k)
+        finally:
+            self._free.release()
 
 
 def compare(older: Generation, newer: Generation, k: int, ratings: SegmentRatings | None = None) -> Comparison:
@@ -62,6 +97,8 @@ def compare(older: Generation, newer: Generation, k: int, ratings: SegmentRating
         judged = (evaluate_generation(older, ratings, MAP_CUT), evaluate_generation(newer, ratings, MAP_CUT))
     precisions = (judged[0].classes, judged[1].classes) if judged else ({}, {})
     return Comparison(
+        older.manifest,
+        newer.manifest,
         k,
         list(_changes(older, newer, k, shared, precisions)),
         len(older.vocabulary) - len(shared),
@@ -73,7 +110,7 @@ def compare(older: Generation, newer: Generation, k: int, ratings: SegmentRating
 def tag_rows(found: Comparison) -> list[dict[str, Any]]:
     """A row a tag, what changed most first."""
     rows = []
-    for change in sorted(found.tags, key=lambda change: change.overlap):
+    for change in found.most_changed():
         row = {
             "tag": change.tag.name, "label_index": change.tag.label_index, "overlap": change.overlap,
             "gone": change.gone, "come": change.come,

@@ -30,6 +30,7 @@ from segsearch.core.errors import (
 from segsearch.core.score_codes import PROBABILITIES, encode_probabilities
 from segsearch.core.segments import segment_id
 from segsearch.core.vocabulary import ClassOrdinal
+from segsearch.service.comparison import Comparison, Comparisons
 from segsearch.service.current_view import CurrentView
 from segsearch.service.events import log
 from segsearch.service.index.expression import parse, tags_of
@@ -93,6 +94,7 @@ class SegmentLibrary:
         self._in_use, self._bundles, self._loading = ScorerInUse(scorer), bundles, threading.Lock()
         self._load_in_all = load_in_all
         self.index, self.store, self._jobs = index, store, jobs
+        self._comparisons = Comparisons(index)
         self._draining = False
         self._current = CurrentView(index, store, self._check)
 
@@ -292,6 +294,14 @@ class SegmentLibrary:
         found = view.vocabulary.starting_with(prefix, limit)
         counts = [(view.vocabulary[ordinal], view.count(ClassOrdinal(ordinal))) for ordinal in found]
         return TagList(view.manifest, view.sequence, counts)
+
+    def compare(self, older: int, newer: int, k: int) -> Comparison:
+        """What became of each tag's best k segments from one generation of the index to another.
+
+        k: 1 to COMPARED_LIMIT. Raises UnknownGeneration, VocabularyMismatch where they have no tag in common,
+        TooManyCalls, or GenerationCorrupt.
+        """
+        return self._comparisons.of(older, newer, k)
 
     def _bundle_folder(self) -> BundleFolder:
         if self._bundles is None:

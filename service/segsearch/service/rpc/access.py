@@ -17,6 +17,7 @@ NEEDS: Final[dict[str, Scope | None]] = {
     "GetVideo": Scope.read,
     "DeleteVideo": Scope.write,
     "ListGenerations": Scope.read,
+    "CompareGenerations": Scope.read,
     "ActivateGeneration": Scope.admin,
     "GetModel": Scope.read,
     "LoadModel": Scope.admin,

@@ -12,6 +12,7 @@ import numpy as np
 from segsearch.core.bundle import Bundle
 from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.vocabulary import Entry
+from segsearch.service.comparison import Comparison
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.manifest import Manifest
 from segsearch.service.jobs.reindex_process import Job
@@ -36,6 +37,21 @@ def generation_message(manifest: Manifest) -> pb.Generation:
         number=manifest.number, created_at=manifest.created_at, segments=manifest.segment_count,
         videos=manifest.video_count, kept_per_tag=manifest.limit,
         bundle=pb.Bundle(name=name.name, version=name.version, digest=name.digest),
+    )  # fmt: skip
+
+
+def comparison_message(found: Comparison, limit: int) -> pb.CompareGenerationsResponse:
+    """Two generations side by side, with the `limit` tags that changed most."""
+    tags = [
+        pb.TagChange(
+            tag=tag_message(change.tag), overlap=change.overlap, gone=change.gone, come=change.come,
+            median_move=change.median_move, largest_move=change.largest_move,
+        )
+        for change in found.most_changed(limit)
+    ]  # fmt: skip
+    return pb.CompareGenerationsResponse(
+        a=generation_message(found.older), b=generation_message(found.newer), k=found.k, compared=len(found.tags),
+        only_a=found.only_older, only_b=found.only_newer, mean_overlap=found.mean_overlap, tags=tags,
     )  # fmt: skip
 
 

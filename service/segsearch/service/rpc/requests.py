@@ -12,11 +12,13 @@ import numpy as np
 
 from segsearch.core.errors import InputTooLarge, InvalidInput, TooSlow
 from segsearch.core.videos import VIDEO_ID_LIMIT, check_video_id
+from segsearch.service.comparison import CHANGES_LIMIT, COMPARED_LIMIT
 from segsearch.service.jobs.reindex_process import Wish
 from segsearch.service.library import SIMILAR_LIMIT
 from segsearch.service.rest.uploads.reader import UNNAMED
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.v1.search_pb2 import (
+    CompareGenerationsRequest,
     GetVideoRequest,
     ListTagsRequest,
     LoadModelRequest,
@@ -59,6 +61,25 @@ class Query:
         _check(per_video is None or per_video >= 1, "per_video", per_video, "at least 1")
         _check(not (request.merge and request.page_token), "page_token", "given with merge", "one or the other")
         return cls(request.tag, k, request.min_score, per_video, request.merge, request.page_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two generations to compare, and how far."""
+
+    a: int
+    b: int
+    k: int
+    limit: int
+
+    @classmethod
+    def of(cls, request: CompareGenerationsRequest) -> "Pair":
+        """Raises InvalidInput."""
+        k = request.k if request.HasField("k") else 1000
+        limit = request.limit if request.HasField("limit") else 100
+        _check(1 <= k <= COMPARED_LIMIT, "k", k, f"1 to {COMPARED_LIMIT}")
+        _check(0 <= limit <= CHANGES_LIMIT, "limit", limit, f"0 to {CHANGES_LIMIT}")
+        return cls(generation_number(request.a, "a"), generation_number(request.b, "b"), k, limit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,9 +208,9 @@ def video_id(text: str) -> str:
     return text
 
 
-def generation_number(number: int) -> int:
+def generation_number(number: int, field: str = "number") -> int:
     """The number of a generation that may be there; raises InvalidInput."""
-    _check(1 <= number <= _GENERATION_LIMIT, "number", number, "as ListGenerations names them")
+    _check(1 <= number <= _GENERATION_LIMIT, field, number, "as ListGenerations names them")
     return number
 
 

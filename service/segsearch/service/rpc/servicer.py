@@ -21,6 +21,7 @@ from segsearch.service.rpc.hot_answers import HotAnswers
 from segsearch.service.rpc.methods import client_streaming, decoded, server_streaming, unary
 from segsearch.service.rpc.requests import (
     PAGE_LIMIT,
+    Pair,
     Query,
     Upload,
     UploadReader,
@@ -68,6 +69,9 @@ class Servicer:
             "GetVideo": self._plain("GetVideo", pb.GetVideoRequest, self._get_video),
             "DeleteVideo": self._plain("DeleteVideo", pb.DeleteVideoRequest, self._delete_video),
             "ListGenerations": self._plain("ListGenerations", pb.ListGenerationsRequest, self._list_generations),
+            "CompareGenerations": self._plain(
+                "CompareGenerations", pb.CompareGenerationsRequest, self._compare_generations
+            ),
             "ActivateGeneration": self._plain(
                 "ActivateGeneration", pb.ActivateGenerationRequest, self._activate_generation
             ),
@@ -152,6 +156,10 @@ class Servicer:
     def _list_generations(self, _: pb.ListGenerationsRequest) -> Message:
         serving = self._library.view().manifest.number
         return pb.ListGenerationsResponse(serving=serving, numbers=self._library.index.numbers())
+
+    def _compare_generations(self, request: pb.CompareGenerationsRequest) -> Message:
+        wish = Pair.of(request)
+        return messages.comparison_message(self._library.compare(wish.a, wish.b, wish.k), wish.limit)
 
     def _activate_generation(self, request: pb.ActivateGenerationRequest) -> Message:
         activated = self._library.index.activate(generation_number(request.number))
