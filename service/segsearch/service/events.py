@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from segsearch.service.tracing.trace import current
+
 _LOG = logging.getLogger("segsearch.service")
 _ALWAYS: dict[str, Any] = {}  # facts of this process, in each of its lines
 
@@ -13,6 +15,9 @@ _ALWAYS: dict[str, Any] = {}  # facts of this process, in each of its lines
 def log(event: str, *, level: int = logging.INFO, **facts: Any) -> None:
     """Notes one event; facts are plain values."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    trace = current()
+    if trace is not None:
+        facts["trace"] = trace.id
     _LOG.log(level, json.dumps({"time": time, "event": event, **_ALWAYS, **facts}, default=str))
 
 

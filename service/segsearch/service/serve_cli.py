@@ -124,6 +124,19 @@ def serve(
     log_requests: Annotated[
         bool, typer.Option("--log-requests", envvar="SEGSEARCH_LOG_REQUESTS", help="Log a line for each request.")
     ] = False,
+    traces_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SEGSEARCH_TRACES_ENDPOINT",
+            help="URL of a collector (OTLP over HTTP) that gets each request's trace.",
+        ),
+    ] = None,
+    traces_share: Annotated[
+        float,
+        typer.Option(
+            envvar="SEGSEARCH_TRACES_SHARE", help="Share of requests to trace, where callers have not decided, 0 to 1."
+        ),
+    ] = 1.0,
     bundles: Annotated[
         Path | None,
         typer.Option(envvar="SEGSEARCH_BUNDLES", help="Folder whose bundles may be loaded while the server runs."),
@@ -156,6 +169,7 @@ def serve(
         grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes,
         queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
         compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
+        traces_endpoint=traces_endpoint, traces_share=traces_share,
     )  # fmt: skip
     from segsearch.core.progress import say
     from segsearch.service import events

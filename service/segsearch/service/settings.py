@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from segsearch.core.errors import ConfigError
 
@@ -41,6 +42,8 @@ class Settings:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None  # whose clients alone are let in
     log_requests: bool = False  # a line for each request
+    traces_endpoint: str | None = None  # URL of a collector
+    traces_share: float = 1.0  # of the requests whose callers have not decided
     answer_cache_bytes: int = ANSWER_CACHE_BYTES  # of searches that were answered, for whoever asks the same; 0: none
     bundles: Path | None = None  # folder whose bundles may be loaded while the server runs
     data: Path | None = None  # folder whose shards may be reindexed over the API
@@ -69,6 +72,7 @@ class Settings:
         if not 0 <= self.compact_at_deleted <= 1:
             raise ConfigError("compact_at_deleted", self.compact_at_deleted, "a share, 0 to 1")
         self._check_security()
+        self._check_traces()
 
     def _check_security(self) -> None:
         """Refuses what would be open, or unlimited, where somebody thinks that it is not."""
@@ -81,6 +85,13 @@ class Settings:
         if self.tls_client_ca and not self.tls_certificate:
             raise ConfigError("tls_client_ca", str(self.tls_client_ca), "--tls-certificate and --tls-key, too")
 
+    def _check_traces(self) -> None:
+        if self.traces_endpoint is not None and not _is_web_url(self.traces_endpoint):
+            wanted = "an http or https URL, such as http://127.0.0.1:4318"
+            raise ConfigError("traces_endpoint", self.traces_endpoint, wanted)
+        if not 0 <= self.traces_share <= 1:
+            raise ConfigError("traces_share", self.traces_share, "a share, 0 to 1")
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
@@ -90,6 +101,14 @@ class Settings:
     def is_open(self) -> bool:
         """Whether whoever reaches the server from elsewhere may do everything."""
         return not self.is_loopback and self.keys is None
+
+
+def _is_web_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port that is none, an address that is none
+        return False
 
 
 def cache_folder() -> Path:

@@ -23,21 +23,24 @@ from segsearch.service.rest.problems import add_handlers
 from segsearch.service.rest.request_body import BodyLimits
 from segsearch.service.rest.search_answers import SearchAnswers
 from segsearch.service.rest.search_text import warm_up
+from segsearch.service.rest.traced_requests import TracedRequests
 from segsearch.service.rest.uploads.reader import UploadReader
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings
+from segsearch.service.tracing.trace import Traces
 
 DESCRIPTION = "Finds the moment: ranks the 5-second segments of a video library by tag."
 SCORE_THREADS: Final = 4  # parsing and writing hold the interpreter most of the time: more would only stand in its way
 
 
 def build(
-    library: SegmentLibrary, settings: Settings, guard: Guard | None = None, metrics: Metrics | None = None
-) -> ASGIApp:
+    library: SegmentLibrary, settings: Settings, guard: Guard | None = None, metrics: Metrics | None = None,
+    traces: Traces | None = None,
+) -> ASGIApp:  # fmt: skip
     """The application that answers from `library`; it opens no more than the file of keys.
 
-    guard, metrics: where it shares them with a gRPC server. Raises KeyFileRefused.
+    guard, metrics: where it shares them with a gRPC server. traces: where requests are told to. Raises KeyFileRefused.
     """
     metrics = metrics or Metrics(library)
     app = build_api(library, settings, metrics, guard)
@@ -45,7 +48,8 @@ def build(
         app, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
         searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
     )  # fmt: skip
-    return Exchanges(fast, metrics, log_requests=settings.log_requests)
+    exchanges = Exchanges(fast, metrics, log_requests=settings.log_requests)
+    return TracedRequests(exchanges, traces) if traces else exchanges
 
 
 def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, guard: Guard | None = None) -> FastAPI:

@@ -23,12 +23,14 @@ from google.rpc.status_pb2 import Status
 from segsearch.core.errors import DeadlinePassed, InvalidInput, SegsearchError, TooManyCalls
 from segsearch.service.events import log
 from segsearch.service.rest.problems import row_of
+from segsearch.service.rpc import traced_calls
 from segsearch.service.rpc.access import NEEDS, key_of
 from segsearch.service.rpc.metrics import RpcMetrics
 from segsearch.service.rpc.patience import Patience
 from segsearch.service.rpc.status import bug_status, rich_status
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.keys import Scope
+from segsearch.service.tracing.trace import Traces
 
 REQUEST_S: Final = 10.0  # for a request to arrive, where it is short
 TAKE_S: Final = 60.0  # to take an answer, or some of one that is sent in pieces
@@ -48,8 +50,8 @@ class ClientGone(Exception):
 class Calls:
     """What all calls of a server share."""
 
-    def __init__(self, guard: Guard, metrics: RpcMetrics, *, log_requests: bool):
-        self.guard, self.metrics, self.log_requests = guard, metrics, log_requests
+    def __init__(self, guard: Guard, metrics: RpcMetrics, *, log_requests: bool, traces: Traces | None = None):
+        self.guard, self.metrics, self.log_requests, self.traces = guard, metrics, log_requests, traces
         self.patience = Patience()
         self._scoring = threading.BoundedSemaphore(SCORING_LIMIT)
         self._public = threading.BoundedSemaphore(PUBLIC_LIMIT)
@@ -72,13 +74,14 @@ class Call:
     """One rpc. As a context it ends the rpc: what is raised within becomes the status that answers it."""
 
     __slots__ = (
-        "_calls", "_crowd", "_needs", "_started_s", "context", "key_id", "lasting", "method", "patience_ends_s",
-        "problem", "request_id",
+        "_calls", "_crowd", "_needs", "_started_s", "_trace", "context", "key_id", "lasting", "method",
+        "patience_ends_s", "problem", "request_id",
     )  # fmt: skip
 
     def __init__(self, calls: Calls, method: str, context: grpc.ServicerContext):
         self._calls, self.method, self.context = calls, method, context
         self._started_s = time.perf_counter()
+        self._trace = traced_calls.begin(calls.traces, method, context) if calls.traces else None
         self._needs = NEEDS[method]
         self._crowd: threading.BoundedSemaphore | None = None  # while we are counted in it
         self.patience_ends_s: float | None = None
@@ -201,6 +204,8 @@ class Call:
             log("admin_action", **self._facts(), status=code)
         if self._calls.log_requests:
             log("request", **self._facts(), status=code, problem=self.problem, seconds=round(seconds, 6))
+        if self._trace is not None:
+            traced_calls.end(self._trace, self.method, code, self.request_id, self.problem)
 
     def _facts(self) -> dict[str, Any]:
         return {"request": self.request_id, "key": self.key_id, "method": "grpc", "path": self.method}

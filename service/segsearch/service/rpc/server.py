@@ -25,6 +25,7 @@ from segsearch.service.rpc.metrics import RpcMetrics
 from segsearch.service.rpc.servicer import SERVICE, Servicer
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings
+from segsearch.service.tracing.trace import Traces
 
 THREADS: Final = 32
 CALLS_LIMIT: Final = 256  # that have a thread or wait for one; further ones are refused
@@ -48,11 +49,14 @@ class RpcServer:
     """Answers from `library` over gRPC, in the same process as REST and with the same keys."""
 
     def __init__(
-        self, library: SegmentLibrary, settings: Settings, guard: Guard, metrics: Metrics, *, shares_port: bool = False
-    ):
-        """shares_port: with other processes that say so, too; else a port that is taken is an error."""
+        self, library: SegmentLibrary, settings: Settings, guard: Guard, metrics: Metrics, *, shares_port: bool = False,
+        traces: Traces | None = None,
+    ):  # fmt: skip
+        """shares_port: with other processes that say so, too; else a port that is taken is an error. traces: where
+        calls are told to.
+        """
         self._settings = settings
-        self._calls = Calls(guard, RpcMetrics(metrics), log_requests=settings.log_requests)
+        self._calls = Calls(guard, RpcMetrics(metrics), log_requests=settings.log_requests, traces=traces)
         self._health = Health(library, SERVICE)
         self._threads = ThreadPoolExecutor(THREADS, "rpc")
         limit_bytes = min(settings.body_limit_bytes + _MESSAGE_EXTRA_BYTES, _MESSAGE_CAP_BYTES)

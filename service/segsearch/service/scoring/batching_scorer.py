@@ -30,6 +30,7 @@ from segsearch.service.scoring.scorer import NOBODY, Caller, Scores, awaited
 from segsearch.service.scoring.trials import PIECE_SEGMENTS
 from segsearch.service.scoring.tuning import Tuning
 from segsearch.service.settings import BATCH_WAIT_MS, QUEUE_FRAMES
+from segsearch.service.tracing.trace import add_run
 
 _RETRY_CAP_S: Final = 60
 _SMOOTHING: Final = 0.1  # of the rate that is measured: about the last ten runs count
@@ -204,6 +205,8 @@ class BatchingScorer:
             return False
         if not taken.place:
             self.metrics.wait.observe(now_s - waiting.entered_s)
+            if waiting.trace is not None:
+                waiting.trace.add("queue", waiting.entered_s, now_s, {"segsearch.frames": len(waiting.frames)})
         return True
 
     def _score(self, taken: Sequence[Taken]) -> None:
@@ -212,6 +215,10 @@ class BatchingScorer:
         seconds = self._clock() - started_s
         self.metrics.device.inc(seconds)
         self.metrics.batch.observe(len(probabilities))
+        add_run(
+            [each.waiting.trace for each in taken], started_s, seconds, videos=len(taken),
+            segments=len(probabilities), provider=self.provider,
+        )  # fmt: skip
         ends = np.cumsum([each.piece.segment_count for each in taken])[:-1]
         parts = zip(np.split(probabilities, ends), np.split(embeddings, ends), strict=True)
         with self._changed:

@@ -16,6 +16,7 @@ import numpy as np
 
 from segsearch.core.blocks import Piece
 from segsearch.service.scoring.scorer import Caller, Scores
+from segsearch.service.tracing.trace import Trace, current
 
 
 @dataclass(eq=False, slots=True)
@@ -27,6 +28,7 @@ class Waiting:
     caller: Caller
     entered_s: float
     scores: Future[Scores] = field(default_factory=Future)
+    trace: Trace | None = field(default_factory=current)  # of the request that it came with
     taken: int = 0  # pieces
     parts: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # of scored pieces, by place
     piece_count: int = field(init=False)
