@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from segsearch.core.errors import BadRecord, BadShard, ConfigError, InputTooLarge, InvalidInput
-from segsearch.core.example_pb2 import Example, Feature, FeatureLists, Features, SequenceExample
-from segsearch.core.features import FeatureSpec, Stream
+from segsearch.core.example_fields import bytes_feature, decoded, floats, ints, stream_codes, streams_in, values_of
+from segsearch.core.example_pb2 import Example, FeatureLists, Features, SequenceExample
+from segsearch.core.features import FeatureSpec
 from segsearch.core.records import RecordFile, read_records
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import Vocabulary
@@ -145,9 +145,9 @@ def read_video_means(files: Iterable[Path], spec: FeatureSpec, *, skips: Skips |
 
 def parse_video(payload: bytes, spec: FeatureSpec, *, cap: int | None = None, limit: int | None = None) -> Video:
     """One frame-level SequenceExample; raises InvalidInput naming the field that cannot be used."""
-    record = _decode(SequenceExample, payload)
+    record = decoded(SequenceExample, payload)
     annotations = _annotations(record.context)
-    streams = [_stream_codes(record.feature_lists.feature_list, stream) for stream in spec.streams]
+    streams = [stream_codes(record.feature_lists.feature_list, stream) for stream in spec.streams]
     lengths = {stream.name: len(codes) for stream, codes in zip(spec.streams, streams, strict=True)}
     frame_count = len(streams[0])
     if len(set(lengths.values())) > 1:
@@ -165,14 +165,14 @@ def parse_video(payload: bytes, spec: FeatureSpec, *, cap: int | None = None, li
 
 def parse_annotations(payload: bytes) -> Annotations:
     """Id, labels and ratings of one SequenceExample; raises InvalidInput naming the field."""
-    return _annotations(_decode(SequenceExample, payload).context)
+    return _annotations(decoded(SequenceExample, payload).context)
 
 
 def parse_video_means(payload: bytes, spec: FeatureSpec) -> VideoMeans:
     """One video-level Example; raises InvalidInput naming the field."""
-    features = _decode(Example, payload).features
-    means = [_floats(features, f"mean_{stream.key}", stream.size) for stream in spec.streams]
-    return VideoMeans(_video_id(features), _ints(features, "labels"), np.concatenate(means))
+    features = decoded(Example, payload).features
+    means = [floats(features, f"mean_{stream.key}", stream.size) for stream in spec.streams]
+    return VideoMeans(_video_id(features), ints(features, "labels"), np.concatenate(means))
 
 
 def serialise_video(video: Video, spec: FeatureSpec) -> bytes:
@@ -180,7 +180,7 @@ def serialise_video(video: Video, spec: FeatureSpec) -> bytes:
     lists, column = FeatureLists(), 0
     for stream in spec.streams:
         codes = np.ascontiguousarray(video.frames[:, column : column + stream.size])
-        lists.feature_list[stream.key].feature.extend(_bytes_feature(row.tobytes()) for row in codes)
+        lists.feature_list[stream.key].feature.extend(bytes_feature(row.tobytes()) for row in codes)
         column += stream.size
     record = SequenceExample(context=_context(video), feature_lists=lists)
     return bytes(record.SerializeToString(deterministic=True))
@@ -207,25 +207,10 @@ def streams_of(path: RecordFile, extractor: str = "youtube8m") -> FeatureSpec:
     """
     for number, payload in _payloads(path, None):
         try:
-            return FeatureSpec(_streams(payload), extractor)
+            return FeatureSpec(streams_in(payload), extractor)
         except (InvalidInput, ConfigError) as error:
             raise BadRecord(path, number, error.field, str(error.found), error.wanted) from None
     raise BadShard(path, 0, "header", "empty file", "at least one record")
-
-
-def _streams(payload: bytes) -> tuple[Stream, ...]:
-    lists = _decode(SequenceExample, payload).feature_lists.feature_list
-    sizes = {key: len(entry.feature[0].bytes_list.value[0]) for key, entry in lists.items() if _is_stream(entry)}
-    if not sizes:
-        raise InvalidInput("feature_lists", "no feature stream", "frame-level features")
-    for key, size in sizes.items():
-        if not size:
-            raise InvalidInput(f"{key}[0]", "0 bytes", "a value of 1 byte or more")
-    return tuple(Stream(key, sizes[key]) for key in sorted(sizes, key=lambda key: (key != "rgb", key)))
-
-
-def _is_stream(entry: Any) -> bool:
-    return bool(entry.feature) and bool(entry.feature[0].bytes_list.value)
 
 
 def _payloads(path: RecordFile, skips: Skips | None) -> Iterator[tuple[int, bytes]]:
@@ -245,36 +230,14 @@ def _raise_or_note(error: BadRecord | BadShard, skips: Skips | None) -> None:
     skips.errors.append(error)
 
 
-def _decode(message: Any, payload: bytes) -> Any:
-    try:
-        return message.FromString(payload)
-    except DecodeError as error:
-        raise InvalidInput("payload", f"not a protobuf message ({error})", message.__name__) from None
-
-
-def _stream_codes(lists: Any, stream: Stream) -> np.ndarray:
-    """(T, size) uint8 of one stream."""
-    if stream.key not in lists:
-        raise InvalidInput(stream.key, f"missing (streams here: {', '.join(sorted(lists)) or 'none'})", "this stream")
-    entries = lists[stream.key].feature
-    rows = [entry.bytes_list.value for entry in entries]
-    for second, row in enumerate(rows):
-        if len(row) != 1 or len(row[0]) != stream.size:
-            _check_kind(entries[second], f"{stream.key}[{second}]", "bytes_list")
-            found = f"{len(row[0])} bytes" if len(row) == 1 else f"{len(row)} values"
-            raise InvalidInput(f"{stream.key}[{second}]", found, f"one value of {stream.size} bytes")
-    codes = np.frombuffer(b"".join([row[0] for row in rows]), np.uint8)
-    return codes.reshape(len(rows), stream.size)
-
-
 def _annotations(context: Any) -> Annotations:
     ratings = _ratings(context) if "segment_start_times" in context.feature else Ratings.none()
-    return Annotations(_video_id(context), _ints(context, "labels"), ratings)
+    return Annotations(_video_id(context), ints(context, "labels"), ratings)
 
 
 def _ratings(context: Any) -> Ratings:
-    columns = {name: _ints(context, f"segment_{name}") for name in ("start_times", "end_times", "labels")}
-    scores = _floats(context, "segment_scores", None)
+    columns = {name: ints(context, f"segment_{name}") for name in ("start_times", "end_times", "labels")}
+    scores = floats(context, "segment_scores", None)
     lengths = {name: 0 if column is None else len(column) for name, column in columns.items()}
     lengths["scores"] = len(scores)
     if len(set(lengths.values())) > 1:
@@ -294,7 +257,7 @@ def _ratings(context: Any) -> Ratings:
 def _video_id(context: Any) -> str:
     # Releases before 2018, and AudioSet, call it `video_id`.
     key = "id" if "id" in context.feature else "video_id"
-    values = _values(context, key, "bytes_list") or []
+    values = values_of(context, key, "bytes_list") or []
     if len(values) != 1:
         raise InvalidInput("id", f"{len(values)} values", "exactly one")
     try:
@@ -322,39 +285,6 @@ def _check_labels(video: Video, vocabulary: Vocabulary) -> None:
             raise InvalidInput(name, f"label {outside[0]} is outside the vocabulary", vocabulary.extent())
 
 
-def _ints(features: Any, key: str) -> np.ndarray | None:
-    found = _values(features, key, "int64_list")
-    return None if found is None else np.array(found, np.int64)
-
-
-def _floats(features: Any, key: str, size: int | None) -> np.ndarray:
-    found = _values(features, key, "float_list")
-    if found is None:
-        raise InvalidInput(key, "missing", "a list of floats")
-    values = np.array(found, np.float32)
-    if size is not None and len(values) != size:
-        raise InvalidInput(key, f"{len(values)} values", f"{size}")
-    if not np.isfinite(values).all():
-        raise InvalidInput(key, f"{values[~np.isfinite(values)][0]} among the values", "finite numbers")
-    return values
-
-
-def _values(features: Any, key: str, kind: str) -> Any:
-    """The list of one feature; None where the record does not have the feature."""
-    if key not in features.feature:
-        return None
-    feature = features.feature[key]
-    _check_kind(feature, key, kind)
-    return getattr(feature, kind).value
-
-
-def _check_kind(feature: Any, field: str, wanted: str) -> None:
-    """A list of another type reads as an empty one unless it is asked for; one without any type is empty."""
-    found = feature.WhichOneof("kind")
-    if found not in (None, wanted):
-        raise InvalidInput(field, found, wanted)
-
-
 def _context(annotations: Annotations) -> Features:
     features = Features()
     features.feature["id"].bytes_list.value.append(annotations.id.encode())
@@ -367,9 +297,3 @@ def _context(annotations: Annotations) -> Features:
         features.feature["segment_labels"].int64_list.value.extend(ratings.labels.tolist())
         features.feature["segment_scores"].float_list.value.extend(ratings.scores.tolist())
     return features
-
-
-def _bytes_feature(value: bytes) -> Feature:
-    feature = Feature()
-    feature.bytes_list.value.append(value)
-    return feature
