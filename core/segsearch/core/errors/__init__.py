@@ -25,6 +25,7 @@ from segsearch.core.errors.library import (
     FeatureSpaceMismatch,
     NoEmbeddings,
     NotIndexing,
+    UnknownModel,
     UnknownTag,
     UnknownVideo,
     VocabularyMismatch,
@@ -60,5 +61,5 @@ __all__ = [
     "NotAcceptable", "NotConfigured", "NotIndexing", "OutputNotFinite", "PageTokenExpired", "QueueFull", "RateLimited",
     "SegsearchError", "ServiceRefused", "ServiceTooSlow", "ServiceUnreachable", "SignatureMismatch", "SignatureRefused",
     "StorageFailed", "StorageFull", "TooManyCalls", "TooSlow", "Unauthorised", "UnknownGeneration", "UnknownJob",
-    "UnknownTag", "UnknownVideo", "UnsupportedContent", "VocabularyMismatch", "restored",
+    "UnknownModel", "UnknownTag", "UnknownVideo", "UnsupportedContent", "VocabularyMismatch", "restored",
 ]  # fmt: skip

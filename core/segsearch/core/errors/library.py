@@ -25,6 +25,17 @@ class UnknownVideo(SegsearchError):
         self.video_id = video_id
 
 
+class UnknownModel(SegsearchError):
+    """A model, or a version of one, that this server does not serve."""
+
+    code = "unknown-model"
+
+    def __init__(self, model: str, version: str, served: str):
+        of_version = f" version {version[:20]!r}" if version else ""
+        super().__init__(f"no model {model[:80]!r}{of_version}; served: {served}")
+        self.model, self.version, self.served = model, version, served
+
+
 class NoEmbeddings(SegsearchError):
     """Neighbours were asked for where nothing is kept that they could be found by."""
 

@@ -23,6 +23,7 @@ from segsearch.service.rest.answers import ProblemPage
 from segsearch.service.rest.exchange import exchange_of
 
 MEDIA_TYPE: Final = "application/problem+json"
+INFERENCE_PATH: Final = "/v2/"  # below it an error is also what the Open Inference Protocol calls one
 DETAIL_LIMIT: Final = 1000  # characters: what a request makes us quote need not come back whole
 
 
@@ -64,6 +65,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.KeyFileRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.UnknownTag: Row(HTTPStatus.NOT_FOUND),
     errors.UnknownVideo: Row(HTTPStatus.NOT_FOUND),
+    errors.UnknownModel: Row(HTTPStatus.NOT_FOUND),
     errors.NoEmbeddings: Row(HTTPStatus.CONFLICT),
     errors.NotIndexing: Row(HTTPStatus.CONFLICT, "This server only searches: nothing can be added or deleted here."),
     errors.NoGeneration: Row(HTTPStatus.SERVICE_UNAVAILABLE, "No generation is published yet; run a reindex first."),
@@ -139,6 +141,8 @@ def document(request: Request, status: HTTPStatus, code: str, detail: str, **mor
         "type": f"/problems/{code}", "title": status.phrase, "status": status.value, "detail": detail[:DETAIL_LIMIT],
         "instance": request.url.path, **more,
     }  # fmt: skip
+    if f"{request.url.path}/".startswith(INFERENCE_PATH):
+        body["error"] = body["detail"]  # where clients of the Open Inference Protocol look
     # Escaped to ASCII: a request can make us quote text that UTF-8 has no bytes for.
     return Response(json.dumps(body), status, media_type=MEDIA_TYPE)
 
@@ -193,7 +197,16 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     code = HTTP_CODES.get(status, "bad-request")
     answer = document(request, status, code, str(error.detail))
     answer.headers.update(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = _methods_at(request)
     return answer
+
+
+def _methods_at(request: Request) -> str:
+    """The methods of all routes with the path that a request came to; the router itself names one route's."""
+    path = request.scope["route"].path
+    same = (route.methods for route in request.app.routes if route.path == path)
+    return ", ".join(sorted(set().union(*same)))
 
 
 def _on_disconnect(_request: Request, _error: Exception) -> Response:

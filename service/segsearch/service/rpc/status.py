@@ -36,6 +36,7 @@ STATUS: Final[dict[type[SegsearchError], StatusCode]] = {
     errors.KeyFileRefused: StatusCode.INTERNAL,
     errors.UnknownTag: StatusCode.NOT_FOUND,
     errors.UnknownVideo: StatusCode.NOT_FOUND,
+    errors.UnknownModel: StatusCode.NOT_FOUND,
     errors.NoEmbeddings: StatusCode.FAILED_PRECONDITION,
     errors.NotIndexing: StatusCode.FAILED_PRECONDITION,
     errors.NoGeneration: StatusCode.UNAVAILABLE,
