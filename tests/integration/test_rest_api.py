@@ -229,6 +229,14 @@ def test_an_unknown_path_and_a_wrong_method_are_problems(client):
     assert answer.headers["allow"] == "GET"
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/videos/x", "DELETE, GET"), ("/jobs/x:cancel", "POST"), ("/jobs/x", "GET"), ("/tags", "GET")],
+)
+def test_a_wrong_method_is_told_all_right_ones(client, path, methods):
+    assert client.put(path).headers["allow"] == methods
+
+
 ROW = FRAMES[:1, :8].tolist()[0]
 BAD_JSON: dict[str, tuple[object, str]] = {
     "no JSON": ("{", "body: not JSON"),

@@ -104,13 +104,14 @@ async def reindex(request: Request, response: Response, edge: EdgeDep, _: Nothin
     return JobAnswer.of(job)
 
 
-@router.get("/jobs/{job_id}", responses=failures(404, 409, 422), dependencies=[READ])
-def job(edge: EdgeDep, job_id: JobId, _: Nothing) -> JobAnswer:
-    """How a job is, also one that another server started, or that this one did before it was started anew."""
-    return JobAnswer.of(edge.library.jobs.job(job_id))
-
-
+# Before the other, which would take `:cancel` for a part of the id.
 @router.post("/jobs/{job_id}:cancel", responses=failures(404, 409, 422), dependencies=[ADMIN])
 def cancel(edge: EdgeDep, job_id: JobId, _: Nothing) -> JobAnswer:
     """Ends a job that runs; one that has ended stays as it is."""
     return JobAnswer.of(edge.library.jobs.cancel(job_id))
+
+
+@router.get("/jobs/{job_id}", responses=failures(404, 409, 422), dependencies=[READ])
+def job(edge: EdgeDep, job_id: JobId, _: Nothing) -> JobAnswer:
+    """How a job is, also one that another server started, or that this one did before it was started anew."""
+    return JobAnswer.of(edge.library.jobs.job(job_id))
