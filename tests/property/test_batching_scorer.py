@@ -31,7 +31,7 @@ def bundles(tmp_path_factory) -> dict[str, Bundle]:
     return {"blocks": Bundle.open(blocks), "windows": Bundle.open(windows)}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.sampled_from(["blocks", "windows"]), videos_of_any_length, st.integers(1, 40), st.integers(1, 3),
     st.sampled_from([0, 2]),
@@ -59,7 +59,7 @@ sent = st.lists(st.tuples(st.sampled_from("abc"), st.lists(st.integers(1, 6), mi
 steps = st.lists(st.one_of(st.tuples(st.just("take"), st.integers(1, 20)), st.tuples(st.just("leave"), st.integers(0))))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(sent, steps)
 def test_the_queue_keeps_its_books_and_its_turns(videos, steps):
     queue, inside = FairQueue(200), []

@@ -130,7 +130,7 @@ def videos_of(lengths):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(lengths=lengths_of_videos, context=contexts, limit=st.integers(1, 9))
 def test_blocks_score_every_segment_as_keras_scores_its_window(name, lengths, context, limit):
     videos = videos_of(lengths)
@@ -188,7 +188,7 @@ def test_the_product_behind_descriptors_is_in_integers(name):
     assert uncalibrated is None or not any(isinstance(step, Quantise) for step in uncalibrated.body)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(lengths=lengths_of_videos, context=st.integers(0, 16), limit=st.integers(1, 9))
 def test_the_blocks_of_a_window_hold_exactly_its_frames(lengths, context, limit):
     videos = [np.full((length, 1), number, np.uint8) for number, length in enumerate(lengths)]

@@ -77,7 +77,7 @@ def twins(library) -> tuple:
     return both(library, answer_cache_bytes=200_000)  # so little that answers leave it
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(queries, headers, st.integers(0, 19))
 def test_the_fast_path_answers_as_the_plain_route_does(twins, library, runner, query, headers, change):
     fast, plain = twins
@@ -159,7 +159,6 @@ def answer_of(size: int) -> Answer:
     return Answer(200, (), bytes(size), "")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3000)), max_size=60))
 def test_a_cache_keeps_to_its_room_and_lets_the_oldest_go(library, asked):
     view, room = library.view(), 20 * OVERHEAD_BYTES

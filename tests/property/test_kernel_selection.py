@@ -25,7 +25,6 @@ def assert_same(found, wanted):
         assert (ordinals.dtype, codes.dtype) == (np.uint32, np.uint16)
 
 
-@settings(deadline=None)
 @given(libraries, st.integers(1, 80), st.integers(1, 40), threads, st.lists(st.integers(0, 70), max_size=5))
 def test_both_selections_keep_the_same_postings(codes, keep, slack, threads, cuts):
     kernels, plain = KernelSelection(codes.shape[1], keep, slack, threads=threads), Selection(codes.shape[1], keep)
@@ -35,7 +34,6 @@ def test_both_selections_keep_the_same_postings(codes, keep, slack, threads, cut
     assert_same(kernels.ranked(), plain.ranked())
 
 
-@settings(deadline=None)
 @given(libraries, st.integers(1, 80), st.integers(1, 40), threads, st.integers(1, 71))
 def test_blocks_by_class_in_any_memory_order_are_selected_alike(codes, keep, slack, threads, width):
     whole = np.ascontiguousarray(codes.T)
@@ -46,7 +44,7 @@ def test_blocks_by_class_in_any_memory_order_are_selected_alike(codes, keep, sla
         assert_same(kernels.ranked(), select_plain(codes, keep))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), threads)
 def test_a_long_stream_of_likely_codes_is_selected_exactly(seed, threads):
     codes = np.random.default_rng(seed).normal(30_000, 300, (6_000, 3)).astype(np.uint16)
@@ -74,7 +72,6 @@ def test_a_mapped_matrix_is_added_whole_and_left_as_it_was(tmp_path, by_class):
     np.testing.assert_array_equal(np.load(tmp_path / "codes.npy"), codes.T if by_class else codes)
 
 
-@settings(deadline=None)
 @given(libraries, st.integers(1, 80), st.integers(1, 40), threads)
 def test_a_whole_matrix_is_selected_alike_in_any_memory_order(codes, keep, slack, threads):
     for matrix in (codes, np.asfortranarray(codes)):
@@ -86,7 +83,7 @@ def test_a_whole_matrix_is_selected_alike_in_any_memory_order(codes, keep, slack
             assert_same(selection.ranked(), select_plain(codes, keep))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), threads, st.sampled_from([1, 40, 700, 29_999, 30_000, 40_000]))
 def test_a_matrix_long_enough_to_be_sampled_is_selected_exactly(seed, threads, keep):
     random = np.random.default_rng(seed)

@@ -38,7 +38,7 @@ def without(view: View, gone: set[str]) -> View:
     return View.of(view.generation, replace(Delta.empty(2), changed=frozenset(gone)))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.integers(1, 4), min_size=1, max_size=12), st.integers(1, 9), st.integers(0, 2**32 - 1), st.data()
 )  # fmt: skip

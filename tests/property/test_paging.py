@@ -41,7 +41,7 @@ def paged(view: View, asked, sizes: list[int], **bounds) -> tuple[list[tuple[int
     pytest.fail("pages without end")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(made(), expressions, st.lists(st.integers(1, 9), min_size=1, max_size=4), lowests, st.none() | st.integers(1, 3))
 def test_pages_of_one_moment_are_its_list(parts, asked, sizes, lowest, per_video):
     with TemporaryDirectory() as folder:
@@ -51,14 +51,12 @@ def test_pages_of_one_moment_are_its_list(parts, asked, sizes, lowest, per_video
         assert paged(view, asked, sizes, **bounds) == (pairs(whole), whole.complete)
 
 
-@settings(deadline=None)
 @given(BOOKMARKS)
 def test_a_token_is_read_as_it_was_written(bookmark):
     tokens = PageTokens(Path("nowhere"))  # where no key can be kept the process has one of its own
     assert tokens.open(tokens.seal(bookmark, QUESTION), QUESTION) == bookmark
 
 
-@settings(deadline=None)
 @given(BOOKMARKS, st.integers(0, 10**6), st.sampled_from("ABCabc019-_ =.é\x00"))
 def test_a_token_with_any_letter_changed_is_refused(bookmark, place, letter):
     tokens = PageTokens(Path("nowhere"))
@@ -70,7 +68,6 @@ def test_a_token_with_any_letter_changed_is_refused(bookmark, place, letter):
             tokens.open(forged, QUESTION)
 
 
-@settings(deadline=None)
 @given(BOOKMARKS, st.text(max_size=300))
 def test_what_is_no_token_is_refused(bookmark, text):
     tokens = PageTokens(Path("nowhere"))

@@ -53,7 +53,7 @@ def tfrecord_bytes(payload: bytes) -> bytes:
     return length + head + payload + tail
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(some_frames, st.booleans(), st.booleans())
 def test_every_way_of_sending_frames_gives_the_same_frames(frames, fortran, as_base64):
     parts = {"rgb": np.ascontiguousarray(frames[:, :8]), "audio": np.ascontiguousarray(frames[:, 8:])}
@@ -72,14 +72,14 @@ def test_every_way_of_sending_frames_gives_the_same_frames(frames, fortran, as_b
         np.testing.assert_array_equal(READER.read(kind, body, None)[1].frames, frames)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(json_values)
 def test_any_json_is_an_upload_or_a_named_fault(value):
     with contextlib.suppress(InvalidInput):
         READER.read(JSON, json.dumps({"frames": value}).encode(), None)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=200), st.sampled_from(list(PARSERS)))
 def test_any_bytes_are_an_upload_or_a_named_fault(body, kind):
     with pytest.raises(InvalidInput):
@@ -94,7 +94,7 @@ WHOLE = {
 WHOLE[TFRECORD] = tfrecord_bytes(WHOLE[PROTOBUF])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data(), st.sampled_from(list(WHOLE)))
 def test_a_damaged_body_is_an_upload_or_a_named_fault(data, kind):
     body = bytearray(WHOLE[kind])
@@ -105,7 +105,7 @@ def test_a_damaged_body_is_an_upload_or_a_named_fault(data, kind):
         READER.read(kind, bytes(body), None)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data(), st.sampled_from(["gzip", "zstd"]), st.binary(max_size=50_000))
 def test_a_compressed_body_inflates_to_what_it_was_however_it_is_cut(data, coding, content):
     compressed = COMPRESS[coding](content)
@@ -131,7 +131,7 @@ def inflated(coding: str, body: bytes) -> bytes:
     return content
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data(), st.sampled_from(["gzip", "zstd"]), st.binary(max_size=500))
 def test_compressed_data_that_are_cut_or_go_on_are_a_named_fault(data, coding, content):
     compressed = COMPRESS[coding](content)
@@ -140,14 +140,14 @@ def test_compressed_data_that_are_cut_or_go_on_are_a_named_fault(data, coding, c
         inflated(coding, bad)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(min_size=1024, max_size=5000), st.sampled_from(["gzip", "zstd"]))
 def test_a_compressed_answer_is_the_answer(content, coding):
     coded, headers = encoded(content, coding)
     assert inflated(headers["Content-Encoding"], coded) == content
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 1000), max_size=3).map(tuple), st.sampled_from(["|u1", "<f4", "<i8"]))
 def test_headers_are_read_as_numpy_writes_them(shape, descr):
     array = np.lib.stride_tricks.as_strided(np.zeros(1, descr), shape, (0,) * len(shape))

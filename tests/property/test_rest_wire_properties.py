@@ -44,7 +44,7 @@ def held(message: SequenceExample) -> int:
     return len(features) + len(message.feature_lists.feature_list) + len(lists) + sum(len(each.value) for each in lists)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(messages())
 def test_what_protobuf_holds_is_within_the_cost(message):
     body, count = message.SerializeToString(), held(message)
@@ -54,7 +54,7 @@ def test_what_protobuf_holds_is_within_the_cost(message):
             check_cost(body, count - 1)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(messages(), st.data())
 def test_bytes_that_protobuf_reads_are_no_secret_to_the_walk(message, data):
     """Damaged bytes included; of what protobuf takes, only groups are refused."""
@@ -64,7 +64,7 @@ def test_bytes_that_protobuf_reads_are_no_secret_to_the_walk(message, data):
     check_against_protobuf(bytes(body))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.binary(max_size=40))
 @example(b"\x8a\x00\x00")  # field 1, its number spelt longer than need be
 @example(b"\x8a\x80\x80\x80\x10\x02\x0a\x00")  # 2**32 more than field 1

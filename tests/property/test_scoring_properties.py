@@ -17,7 +17,7 @@ videos_of_any_length = st.lists(
 probability_rows = arrays(np.float32, (3, 6), elements=st.sampled_from([0.0, 1e-20, 0.25, 0.5, 0.75, 1.0]))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(videos_of_any_length)
 def test_batched_scores_equal_single_ones(tiny_bundle, videos):
     model = open_model(tiny_bundle, tiny_bundle.graph(), "cpu")
@@ -27,7 +27,7 @@ def test_batched_scores_equal_single_ones(tiny_bundle, videos):
     np.testing.assert_allclose(batched, single, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(videos_of_any_length, st.integers(1, 20))
 def test_micro_batches_are_the_windows_of_every_video_in_order(videos, size):
     found = list(micro_batches(videos, CONTEXT_FRAMES, size))
@@ -36,7 +36,7 @@ def test_micro_batches_are_the_windows_of_every_video_in_order(videos, size):
     assert [len(batch.windows) for batch in found[:-1]] == [size] * (len(found) - 1)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(probability_rows, st.integers(1, 8))
 def test_the_best_classes_are_those_of_a_stable_sort(probabilities, top):
     wanted = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]

@@ -1,7 +1,7 @@
 """Streaming selection against a stable sort of everything."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -22,7 +22,6 @@ def stream(codes: np.ndarray, keep: int, slack: int, cuts: list[int]) -> list[tu
     return list(selection.ranked())
 
 
-@settings(deadline=None)
 @given(libraries, st.integers(1, 25), st.integers(1, 8))
 def test_codes_may_come_class_by_class(codes, keep, slack):
     selection = Selection(codes.shape[1], keep, slack)
@@ -32,7 +31,6 @@ def test_codes_may_come_class_by_class(codes, keep, slack):
         np.testing.assert_array_equal(np.stack(found), np.stack(wanted))
 
 
-@settings(deadline=None)
 @given(libraries, st.integers(1, 25), st.integers(1, 8), st.lists(st.integers(0, 60), max_size=5))
 def test_streaming_selection_equals_sorting_everything(codes, keep, slack, cuts):
     for found, wanted in zip(stream(codes, keep, slack, cuts), select_plain(codes, keep), strict=True):
@@ -40,7 +38,6 @@ def test_streaming_selection_equals_sorting_everything(codes, keep, slack, cuts)
         np.testing.assert_array_equal(found[1], wanted[1])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_long_stream_of_likely_codes_is_selected_exactly(seed):
     codes = np.random.default_rng(seed).normal(30_000, 300, (6_000, 3)).astype(np.uint16)

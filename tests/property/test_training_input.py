@@ -38,14 +38,14 @@ def videos(draw):
     return Video("some", labels, ratings, frames=frames)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(videos())
 def test_both_readers_see_the_same_video(video):
     payload = serialise_video(video, FEATURES)
     _assert_equal(parse_video(payload, FEATURES, cap=FRAME_CAP), parse(tf.constant(payload), FEATURES))
 
 
-@settings(max_examples=8, deadline=None)  # each compiles an input pipeline
+@settings(max_examples=8)  # each compiles an input pipeline
 @given(st.lists(videos(), min_size=1, max_size=6), st.integers(0, 6))
 def test_rated_windows_are_cores_windows(some, context):
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def test_real_rated_windows_are_cores_windows(shared):
     _assert_windows_are_cores(files, streams_of(files[0]), vocabulary, context=5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 400), st.integers(1, 20), st.sampled_from(["random", "contiguous"]), st.integers(0, 1000))
 def test_drawn_rows_are_frames_of_the_video(frame_count, frames, draw, position):
     config = StageConfig(frames=frames, frame_draw=draw)

@@ -26,7 +26,7 @@ def tiny(shared):
     return files, streams_of(files[0])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 6), st.integers(-12, 12))
 def test_both_cut_the_same_windows(frame_count, context, shift):
     frames = np.random.default_rng(frame_count).integers(1, 256, (frame_count, FEATURES.size), np.uint8)

@@ -130,7 +130,7 @@ def pairs(found) -> list[tuple[int, int]]:
 lowests = st.sampled_from([0, 0, 1, 3, EVEN, HIGHEST])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(made(), expressions, st.integers(1, 30), lowests, st.none() | st.integers(1, 3))
 def test_an_answer_is_the_beginning_of_all_there_is_in_order(parts, asked, k, lowest, per_video):
     with TemporaryDirectory() as folder:
@@ -144,7 +144,7 @@ def test_an_answer_is_the_beginning_of_all_there_is_in_order(parts, asked, k, lo
             assert pairs(found) == wanted[: len(found.codes)]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(made(), expressions, st.integers(1, 30), lowests)
 def test_with_everybody_s_scores_every_answer_is_complete(parts, asked, k, lowest):
     lengths, keep, _, *rest = parts
@@ -155,7 +155,7 @@ def test_with_everybody_s_scores_every_answer_is_complete(parts, asked, k, lowes
         assert pairs(found) == plain(moment, asked, k, lowest, None)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(made(), st.integers(0, CLASSES - 1), st.integers(1, 30))
 def test_one_tag_s_answer_goes_as_far_as_its_list(parts, tag, k):
     """What ranks above the last listed code is there, however much was deleted above it."""
@@ -166,7 +166,7 @@ def test_one_tag_s_answer_goes_as_far_as_its_list(parts, tag, k):
         assert pairs(moment.view.best(ClassOrdinal(tag), k))[: len(above)] == above
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(made(), st.integers(1, 30))
 def test_segments_are_named_as_they_were_put_in(parts, k):
     with TemporaryDirectory() as folder:
@@ -183,7 +183,7 @@ def test_segments_are_named_as_they_were_put_in(parts, k):
             assert moment.view.places_of(video).tolist() == wanted
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(made(), st.integers(1, 30), lowests)
 def test_moments_are_the_runs_of_the_segments_found(parts, k, lowest):
     with TemporaryDirectory() as folder:
@@ -208,7 +208,7 @@ def test_moments_are_the_runs_of_the_segments_found(parts, k, lowest):
         assert got.ends.tolist() == [end for _, _, end in wanted]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(made(), lowests)
 def test_counts_are_those_of_the_segments_that_can_be_found(parts, lowest):
     lengths, _, *rest = parts

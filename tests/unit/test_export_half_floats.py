@@ -44,7 +44,7 @@ def scores_of(line, frames=FRAMES):
     return session.run(["scores"], dict(zip(INPUTS, batch, strict=True)))[0]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-65000, 65000, width=32).filter(lambda x: x == 0 or abs(x) > 6.2e-5), min_size=1))
 def test_imitated_rounding_is_that_of_half_floats(values):
     rows = np.array([values], np.float32)
@@ -67,7 +67,7 @@ def test_an_imitated_product_is_that_of_half_floats():
     assert np.array_equal(found, found.astype(np.float16))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(-40, 40), st.sampled_from([1.0, HIGHEST_CODE]), st.integers(0, 100))
 def test_weights_of_any_size_keep_their_eleven_bits(exponent, highest, seed):
     weights = (np.random.default_rng(seed).normal(0, 1, (40, 6)) * 2.0**exponent).astype(np.float32)

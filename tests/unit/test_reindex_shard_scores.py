@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segsearch.core.errors import BadRecord, BadShard, DataError
@@ -32,7 +32,6 @@ def write(path, frame_counts, widths, *, skips=None, seed=0, size=0):
     return codes, embeddings
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 23), min_size=1, max_size=5), st.integers(1, 4), st.integers(0, 3))
 def test_codes_embeddings_and_videos_come_back_as_they_were(tmp_path_factory, frame_counts, width, size):
     path = tmp_path_factory.mktemp("piece") / "a.scores"
