@@ -19,11 +19,13 @@ from segsearch.service.rest.metrics import Metrics
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
-from tests.hostile_bodies import NPY, npy_of
+from tests.hostile_bodies import JSON, NPY, npy_of
 from tests.library_fixtures import serving
 from tests.tiny_model import SPEC
 
 BODY = npy_of(np.zeros((3, SPEC.size), np.uint8))
+FRAMES = {"name": "frames", "datatype": "UINT8", "shape": [1, SPEC.size], "data": [0] * SPEC.size}
+BODIES = {"score": (BODY, NPY), "similar": (BODY, NPY), "infer": (json.dumps({"inputs": [FRAMES]}).encode(), JSON)}
 # Every route with what it asks of a key (None: no key) and a request that succeeds. A route that is added to the
 # application and not here fails `test_no_route_is_missing_here`.
 ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
@@ -42,6 +44,15 @@ ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
     ("GET", "/videos/{video_id:path}"): ("read", "/videos/v001?tag=Rain"),
     ("DELETE", "/videos/{video_id:path}"): ("write", "/videos/v001"),
     ("GET", "/metrics"): ("read", "/metrics"),
+    ("GET", "/v2"): (None, "/v2"),
+    ("GET", "/v2/health/live"): (None, "/v2/health/live"),
+    ("GET", "/v2/health/ready"): (None, "/v2/health/ready"),
+    ("GET", "/v2/models/{name}"): ("read", "/v2/models/tiny"),
+    ("GET", "/v2/models/{name}/ready"): (None, "/v2/models/tiny/ready"),
+    ("POST", "/v2/models/{name}/infer"): ("write", "/v2/models/tiny/infer"),
+    ("GET", "/v2/models/{name}/versions/{version}"): ("read", "/v2/models/tiny/versions/1"),
+    ("GET", "/v2/models/{name}/versions/{version}/ready"): (None, "/v2/models/tiny/versions/1/ready"),
+    ("POST", "/v2/models/{name}/versions/{version}/infer"): ("write", "/v2/models/tiny/versions/1/infer"),
     ("GET", "/livez"): (None, "/livez"),
     ("GET", "/readyz"): (None, "/readyz"),
     ("GET", "/problems/{code}"): (None, "/problems/unknown-tag"),
@@ -64,8 +75,8 @@ def client(served_library, keys) -> Iterator[httpx.Client]:
 
 
 def asked(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    content = BODY if path in ("/score", "/similar") else None
-    return client.request(method, path, content=content, headers={"content-type": NPY, **headers})
+    content, kind = BODIES.get(path.rpartition("/")[2], (None, NPY))
+    return client.request(method, path, content=content, headers={"content-type": kind, **headers})
 
 
 def bearer(key: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from segsearch.inference import open_inference_pb2 as oip
+from segsearch.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from segsearch.service.rpc.access import NEEDS, key_of
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
@@ -40,6 +42,19 @@ METHODS = {
     "GetJob": ("read", pb.GetJobRequest(id="x")),
     "CancelJob": ("admin", pb.CancelJobRequest(id="x")),
 }
+# The same of the Open Inference Protocol.
+INPUT = oip.ModelInferRequest.InferInputTensor(name="frames", datatype="UINT8", shape=[3, SPEC.size])
+INFERENCE_METHODS = {
+    "ServerLive": (None, oip.ServerLiveRequest()),
+    "ServerReady": (None, oip.ServerReadyRequest()),
+    "ServerMetadata": (None, oip.ServerMetadataRequest()),
+    "ModelReady": (None, oip.ModelReadyRequest(name="tiny")),
+    "ModelMetadata": ("read", oip.ModelMetadataRequest(name="tiny")),
+    "ModelInfer": (
+        "write", oip.ModelInferRequest(model_name="tiny", inputs=[INPUT], raw_input_contents=[FRAMES.frames]),
+    ),
+}  # fmt: skip
+ALL = METHODS | INFERENCE_METHODS
 CALLERS = ("none", "wrong", "read", "write", "admin")
 
 
@@ -51,9 +66,10 @@ def channel(served_library, keys):
 
 def outcome(channel: grpc.Channel, method: str, metadata: list[tuple[str, str]]) -> StatusCode:
     """The code that a call ends with."""
-    request = METHODS[method][1]
+    request = ALL[method][1]
+    stub = (SegmentSearchStub if method in METHODS else GRPCInferenceServiceStub)(channel)
     try:
-        answer = getattr(SegmentSearchStub(channel), method)(
+        answer = getattr(stub, method)(
             iter(request) if isinstance(request, list) else request, metadata=metadata, timeout=TIMEOUT_S
         )
         if method == "SearchStream":
@@ -68,10 +84,12 @@ def bearer(key: str) -> list[tuple[str, str]]:
 
 
 def wanted(method: str, caller: str) -> StatusCode:
+    if ALL[method][0] is None:
+        return StatusCode.OK
     if caller in ("none", "wrong"):
         return StatusCode.UNAUTHENTICATED
     order = ["read", "write", "admin"]
-    if order.index(caller) < order.index(METHODS[method][0]):
+    if order.index(caller) < order.index(ALL[method][0]):
         return StatusCode.PERMISSION_DENIED
     # This server only searches, with the one bundle that it has.
     refused = ("DeleteVideo", "LoadModel", "StartReindex", "GetJob", "CancelJob")
@@ -81,13 +99,17 @@ def wanted(method: str, caller: str) -> StatusCode:
 @pytest.mark.parametrize("caller", CALLERS)
 def test_each_caller_gets_what_each_method_allows(channel, keys, caller):
     metadata = bearer(keys[caller]) if caller != "none" else []
-    assert {m: outcome(channel, m, metadata) for m in METHODS} == {m: wanted(m, caller) for m in METHODS}
+    assert {m: outcome(channel, m, metadata) for m in ALL} == {m: wanted(m, caller) for m in ALL}
 
 
 def test_no_method_is_missing_here():
-    service = pb.DESCRIPTOR.services_by_name["SegmentSearch"]
-    assert set(METHODS) == {method.name for method in service.methods}
-    assert {method: scope for method, (scope, _) in METHODS.items()} == {m: n for m, n in NEEDS.items() if n}
+    for methods, service in (
+        (METHODS, pb.DESCRIPTOR.services_by_name["SegmentSearch"]),
+        (INFERENCE_METHODS, oip.DESCRIPTOR.services_by_name["GRPCInferenceService"]),
+    ):
+        assert set(methods) == {method.name for method in service.methods}
+    others = dict.fromkeys(("Check", "Watch", "ServerReflectionInfo"))
+    assert {method: scope for method, (scope, _) in ALL.items()} | others == NEEDS
 
 
 def test_health_needs_no_key(channel):

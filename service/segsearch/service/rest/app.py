@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.page_tokens import PageTokens
-from segsearch.service.rest import generations, jobs, models, routes, search, similar, videos
+from segsearch.service.rest import generations, inference, jobs, models, routes, search, similar, videos
 from segsearch.service.rest.access import SCHEMES, check_routes, needs_of
 from segsearch.service.rest.answers import Problem, tag_texts
 from segsearch.service.rest.edge import Edge, failures
@@ -72,7 +72,7 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, gua
     app.state.guard = guard or Guard.of(settings)
     app.state.searches = SearchAnswers(library, PageTokens(library.index.root))
     warm_up()  # now, so that the first search need not
-    for part in (routes, search, similar, generations, models, jobs, videos):
+    for part in (routes, search, similar, generations, models, jobs, videos, inference):
         # Not include_router, which wraps them: what each asks of a key would then be out of sight.
         app.router.routes.extend(part.router.routes)
     check_routes(app)

@@ -37,7 +37,7 @@ TAKE_S: Final = 60.0  # to take an answer, or some of one that is sent in pieces
 # Calls of a kind that may have a thread at a time, so that there are some left for searches.
 SCORING_LIMIT: Final = 12
 PUBLIC_LIMIT: Final = 8
-_SCORING: Final = ("Score", "ScoreStream", "Similar")
+_SCORING: Final = ("Score", "ScoreStream", "Similar", "ModelInfer")
 _ID_HEADER: Final = "x-request-id"
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
 _STATUS_HEADER: Final = "grpc-status-details-bin"  # where clients look for a google.rpc.Status

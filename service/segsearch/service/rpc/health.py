@@ -19,9 +19,9 @@ HEALTH_SERVICE: Final = DESCRIPTOR.services_by_name["Health"].full_name
 class Health:
     """Looks when it is asked, and whenever `look` is called, so that those who watch hear of it."""
 
-    def __init__(self, library: SegmentLibrary, service: str):
+    def __init__(self, library: SegmentLibrary, *services: str):
         self._library = library
-        self._names = ("", service)  # "": the server as a whole
+        self._names = ("", *services)  # "": the server as a whole
         self._lock = threading.Lock()
         self._told: int | None = None
         self._servicer = HealthServicer()

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from segsearch.core.errors import InputTooLarge, InvalidInput
-from segsearch.service.rpc.calls import TAKE_S, Call, Calls
+from segsearch.service.rpc.calls import REQUEST_S, TAKE_S, Call, Calls
 
 REQUEST_LIMIT_BYTES: Final = 1 << 20  # of a request without frames: two bytes of a list can become a hundred
 
@@ -40,6 +40,16 @@ def unary(calls: Calls, method: str, limit_s: float, run: Callable[[bytes, Call]
             return run(call.request(incoming, limit_s), call)
 
     return grpc.stream_unary_rpc_method_handler(behave)
+
+
+def plain(calls: Calls, method: str, kind: type[M], run: Callable[[M], Message]) -> grpc.RpcMethodHandler:
+    """One short message of a kind in, one out."""
+
+    def from_bytes(message: bytes, _: Call) -> bytes:
+        answer: bytes = run(decoded(kind, message)).SerializeToString()
+        return answer
+
+    return unary(calls, method, REQUEST_S, from_bytes)
 
 
 def client_streaming(calls: Calls, method: str, run: Callable[[Iterator[bytes], Call], bytes]) -> grpc.RpcMethodHandler:

@@ -20,6 +20,7 @@ from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
 from segsearch.service.rpc.health import HEALTH_SERVICE, Health
+from segsearch.service.rpc.inference import INFERENCE_SERVICE, InferenceServicer
 from segsearch.service.rpc.methods import decoded, server_streaming
 from segsearch.service.rpc.metrics import RpcMetrics
 from segsearch.service.rpc.servicer import SERVICE, Servicer
@@ -57,7 +58,7 @@ class RpcServer:
         """
         self._settings = settings
         self._calls = Calls(guard, RpcMetrics(metrics), log_requests=settings.log_requests, traces=traces)
-        self._health = Health(library, SERVICE)
+        self._health = Health(library, SERVICE, INFERENCE_SERVICE)
         self._threads = ThreadPoolExecutor(THREADS, "rpc")
         limit_bytes = min(settings.body_limit_bytes + _MESSAGE_EXTRA_BYTES, _MESSAGE_CAP_BYTES)
         self._server = grpc.server(
@@ -67,6 +68,7 @@ class RpcServer:
             ),
         )  # fmt: skip
         self._add(SERVICE, Servicer(library, settings, self._calls).handlers())
+        self._add(INFERENCE_SERVICE, InferenceServicer(library, settings, self._calls).handlers())
         self._add(HEALTH_SERVICE, self._health.handlers(self._calls))
         self._add(REFLECTION_SERVICE, {"ServerReflectionInfo": _reflection(self._calls)})
         self._ended = threading.Event()
@@ -119,7 +121,7 @@ class RpcServer:
 
 
 def _reflection(calls: Calls) -> grpc.RpcMethodHandler:
-    servicer = ReflectionServicer((SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE))
+    servicer = ReflectionServicer((SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE))
 
     def run(incoming: Iterator[bytes], call: Call) -> Iterator[bytes]:
         asked = (decoded(ServerReflectionRequest, message) for message in call.requests(incoming, REQUEST_S))

@@ -4,8 +4,8 @@ Where it stands: `methods` gives them to gRPC; `requests` and `messages` know wh
 """
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from collections.abc import Iterator
+from typing import Final
 
 import grpc
 from google.protobuf.message import Message
@@ -18,7 +18,7 @@ from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.rpc import messages
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
 from segsearch.service.rpc.hot_answers import HotAnswers
-from segsearch.service.rpc.methods import client_streaming, decoded, server_streaming, unary
+from segsearch.service.rpc.methods import client_streaming, decoded, plain, server_streaming, unary
 from segsearch.service.rpc.requests import (
     PAGE_LIMIT,
     Pair,
@@ -40,11 +40,9 @@ from segsearch.service.settings import Settings
 from segsearch.v1 import search_pb2 as pb
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["SegmentSearch"].full_name
-_LATE_S: Final = 5.0  # how long after the last moment for frames a silent client is cut, who could not be told
+LATE_S: Final = 5.0  # how long after the last moment for frames a silent client is cut, who could not be told
 
 _NO_DEADLINE_S: Final = 365 * 86_400.0  # gRPC counts the end of time for a deadline
-
-M = TypeVar("M", bound=Message)
 
 
 class Servicer:
@@ -58,37 +56,29 @@ class Servicer:
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """By method: what a gRPC server runs."""
-        calls, upload_s = self._calls, self._uploads.limit_s + _LATE_S
+        calls, upload_s = self._calls, self._uploads.limit_s + LATE_S
         return {
             "Search": unary(calls, "Search", REQUEST_S, self._search),
             "SearchStream": server_streaming(calls, "SearchStream", self._search_stream),
             "Score": unary(calls, "Score", upload_s, self._score_one),
             "ScoreStream": client_streaming(calls, "ScoreStream", self._score_stream),
             "Similar": unary(calls, "Similar", upload_s, self._similar),
-            "ListTags": self._plain("ListTags", pb.ListTagsRequest, self._list_tags),
-            "GetVideo": self._plain("GetVideo", pb.GetVideoRequest, self._get_video),
-            "DeleteVideo": self._plain("DeleteVideo", pb.DeleteVideoRequest, self._delete_video),
-            "ListGenerations": self._plain("ListGenerations", pb.ListGenerationsRequest, self._list_generations),
-            "CompareGenerations": self._plain(
-                "CompareGenerations", pb.CompareGenerationsRequest, self._compare_generations
+            "ListTags": plain(calls, "ListTags", pb.ListTagsRequest, self._list_tags),
+            "GetVideo": plain(calls, "GetVideo", pb.GetVideoRequest, self._get_video),
+            "DeleteVideo": plain(calls, "DeleteVideo", pb.DeleteVideoRequest, self._delete_video),
+            "ListGenerations": plain(calls, "ListGenerations", pb.ListGenerationsRequest, self._list_generations),
+            "CompareGenerations": plain(
+                calls, "CompareGenerations", pb.CompareGenerationsRequest, self._compare_generations
             ),
-            "ActivateGeneration": self._plain(
-                "ActivateGeneration", pb.ActivateGenerationRequest, self._activate_generation
+            "ActivateGeneration": plain(
+                calls, "ActivateGeneration", pb.ActivateGenerationRequest, self._activate_generation
             ),
-            "GetModel": self._plain("GetModel", pb.GetModelRequest, self._get_model),
-            "LoadModel": self._plain("LoadModel", pb.LoadModelRequest, self._load_model),
-            "StartReindex": self._plain("StartReindex", pb.StartReindexRequest, self._start_reindex),
-            "GetJob": self._plain("GetJob", pb.GetJobRequest, self._get_job),
-            "CancelJob": self._plain("CancelJob", pb.CancelJobRequest, self._cancel_job),
+            "GetModel": plain(calls, "GetModel", pb.GetModelRequest, self._get_model),
+            "LoadModel": plain(calls, "LoadModel", pb.LoadModelRequest, self._load_model),
+            "StartReindex": plain(calls, "StartReindex", pb.StartReindexRequest, self._start_reindex),
+            "GetJob": plain(calls, "GetJob", pb.GetJobRequest, self._get_job),
+            "CancelJob": plain(calls, "CancelJob", pb.CancelJobRequest, self._cancel_job),
         }
-
-    def _plain(self, method: str, kind: type[M], run: Callable[[M], Message]) -> grpc.RpcMethodHandler:
-        """A method that takes a message of a kind and gives one."""
-
-        def from_bytes(message: bytes, _: Call) -> bytes:
-            return _bytes(run(decoded(kind, message)))
-
-        return unary(self._calls, method, REQUEST_S, from_bytes)
 
     def _search(self, question: bytes, _: Call) -> bytes:
         # Looked for by its bytes before anybody reads them: making the answer would take as long as gRPC takes for all.
@@ -119,20 +109,20 @@ class Servicer:
         return self._score(self._uploads.read([decoded(pb.ScoreRequest, message, None)]), call)
 
     def _score_stream(self, incoming: Iterator[bytes], call: Call) -> bytes:
-        self._library.check_room(_caller(call))  # whoever is refused anyway need not send frames
-        parts = call.requests(incoming, self._uploads.limit_s + _LATE_S)
+        self._library.check_room(caller_of(call))  # whoever is refused anyway need not send frames
+        parts = call.requests(incoming, self._uploads.limit_s + LATE_S)
         return self._score(self._uploads.read(decoded(pb.ScoreRequest, part, None) for part in parts), call)
 
     def _score(self, upload: Upload, call: Call) -> bytes:
         call.check_wanted()
-        begun = self._library.begin(upload.frames, _caller(call), add_as=upload.video_id if upload.index else None)
+        begun = self._library.begin(upload.frames, caller_of(call), add_as=upload.video_id if upload.index else None)
         call.when_over(begun.scores.cancel)
         scored, stored = self._library.finish(begun, upload.top)
         self._calls.metrics.scored_segments.inc(len(scored.starts))
         return _bytes(messages.score_message(upload, scored, stored))
 
     def _similar(self, message: bytes, call: Call) -> bytes:
-        request, caller = decoded(pb.SimilarRequest, message, None), _caller(call)
+        request, caller = decoded(pb.SimilarRequest, message, None), caller_of(call)
         k = neighbour_count(request)
         call.check_wanted()
         if not request.HasField("frames"):
@@ -188,7 +178,7 @@ def _bytes(message: Message) -> bytes:
     return serialised
 
 
-def _caller(call: Call) -> Caller:
+def caller_of(call: Call) -> Caller:
     """Whose turn a call takes, and until when it waits."""
     left_s = call.context.time_remaining()
     return Caller(call.client, time.monotonic() + left_s if left_s < _NO_DEADLINE_S else None)
