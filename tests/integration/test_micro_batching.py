@@ -17,8 +17,8 @@ from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.scoring.scorer import Caller
 from tests.gated_scorer import PATIENCE_S, POISON, GatedScorer
 from tests.hostile_bodies import NPY, npy_of
-from tests.integration.test_rest_api import problem
 from tests.library_fixtures import serving
+from tests.rest_bodies import problem
 from tests.tiny_model import SPEC
 
 ANNA, BERT = Caller("anna"), Caller("bert")

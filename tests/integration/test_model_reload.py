@@ -28,8 +28,8 @@ from segsearch.service.settings import Settings
 from tests.gated_scorer import PATIENCE_S, GatedScorer
 from tests.hostile_bodies import NPY, npy_of
 from tests.integration.test_micro_batching import in_background, until
-from tests.integration.test_rest_api import problem
 from tests.library_fixtures import serving
+from tests.rest_bodies import problem
 from tests.tiny_model import NAMES, SPEC, TinyModel, tiny_manifest, vocabulary_of, write_tiny_bundle
 
 VOCABULARY, MODEL = vocabulary_of(), TinyModel.seeded(len(NAMES))

@@ -19,8 +19,8 @@ from segsearch.service.jobs.reindex_process import KEPT, Progress, ReindexJobs, 
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.bundle_folder import BundleFolder
 from tests.integration.test_model_reload import open_scorer
-from tests.integration.test_rest_api import problem
 from tests.library_fixtures import make_videos, serving, write_shards
+from tests.rest_bodies import problem
 from tests.tiny_model import NAMES, write_tiny_bundle
 
 TIMEOUT_S = 300  # of a process that starts on a busy machine

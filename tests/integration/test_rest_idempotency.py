@@ -11,9 +11,9 @@ from segsearch.service.library import SegmentLibrary
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
-from tests.integration.test_rest_api import problem
 from tests.integration.test_rest_live import UPLOADS, npy
 from tests.library_fixtures import serving
+from tests.rest_bodies import problem
 
 ONE, OTHER = npy(UPLOADS[0].frames), npy(UPLOADS[1].frames)
 

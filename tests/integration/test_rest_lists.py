@@ -23,9 +23,9 @@ from segsearch.service.rest import arrow_stream
 from segsearch.service.rest.search_answers import ARROW, JSON, LINES
 from segsearch.service.rest.search_text import PART_HITS, search_json, search_lines
 from segsearch.service.settings import Settings
-from tests.integration.test_rest_api import problem
 from tests.integration.test_rest_live import UPLOADS, upload
 from tests.library_fixtures import make_videos, serving, write_shards
+from tests.rest_bodies import problem
 
 RAIN = {"tag": "Rain", "k": 1000}
 

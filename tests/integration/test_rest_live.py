@@ -11,8 +11,8 @@ from segsearch.service.index.live.store import LiveStore
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.answers import MomentsAnswer, SearchAnswer
 from segsearch.service.settings import Settings
-from tests.integration.test_rest_api import problem
 from tests.library_fixtures import make_videos, serving
+from tests.rest_bodies import problem
 
 UPLOADS = make_videos(4, seed=7, prefix="up")
 

@@ -16,9 +16,9 @@ from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SIMILAR_LIMIT, SegmentLibrary
 from segsearch.service.rest.similar import SimilarAnswer
 from segsearch.service.settings import Settings
-from tests.integration.test_rest_api import NPY, json_of, npy_of, npz_of, problem
 from tests.library_fixtures import make_videos, serving
 from tests.made_up_embeddings import clustered, write_generation
+from tests.rest_bodies import NPY, json_of, npy_of, npz_of, problem
 from tests.tiny_model import SPEC
 
 FRAMES = make_videos(1, seed=11)[0].frames  # (T, 12)

@@ -8,8 +8,8 @@ import time
 import httpx
 import numpy as np
 
-from tests.integration.test_rest_api import problem
 from tests.integration.test_serving_commands import TIMEOUT_S, server
+from tests.rest_bodies import problem
 from tests.tiny_model import SPEC
 
 DRAIN_S = 5
