@@ -10,46 +10,42 @@ that other work on the machine meets all alike. What databases take for the same
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from random_library import VIDEO_SEGMENTS, write_generation
+from random_library import VIDEO_SEGMENTS, Search, search_of, searching, write_index
 from report import Measure, arguments, report
 
 from segsearch.core.vocabulary import ClassOrdinal
 from segsearch.service.index.generation import Generation
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.columns import Columns
 from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.view import View
 
 TOMBSTONE_SHARE = 0.01
-QUERIES = 300
-
-Search = Callable[[int, int], object]
+QUERIES = {100: 300, 10_000: 60}  # by k
 
 
 def with_live(generation: Generation, count: int) -> View:
     """The generation under so many live segments, with some of its videos gone."""
     random = np.random.default_rng(1)
     classes, videos = len(generation.vocabulary), -(-count // VIDEO_SEGMENTS)
-    codes = random.normal(24_000, 2_000, (classes, count)).astype(np.uint16)
-    places = np.arange(count, dtype=np.uint32)
+    columns = Columns(classes)
+    for video in range(videos):
+        segments = min(VIDEO_SEGMENTS, count - columns.count)
+        columns.append(video, video + 1, random.normal(24_000, 2_000, (segments, classes)).astype(np.uint16))
     total = generation.manifest.video_count
     gone = random.choice(total, int(total * TOMBSTONE_SHARE), replace=False)
     ids = [f"live{number:06d}" for number in range(videos)]
     changed = frozenset([*ids, *generation.video_ids(gone)])
-    own = places // VIDEO_SEGMENTS
-    uploads, starts = own.astype(np.uint64) + 1, places % VIDEO_SEGMENTS * 5
-    delta = Delta(videos, codes, np.ones(count, bool), own, starts, uploads, ids, changed)
+    delta = Delta(
+        videos, columns.codes, np.ones(count, bool), columns.videos, columns.starts, columns.uploads, ids, changed,
+        tops=columns.tops,
+    )  # fmt: skip
     return View.of(generation, delta)
-
-
-def search_of(view: View) -> Search:
-    def search(tag: int, k: int) -> object:
-        found = view.best(ClassOrdinal(tag), k)
-        return view.segments(found.places), found.codes
-
-    return search
 
 
 def in_turn(searches: Sequence[Search], tags: Sequence[int], k: int) -> list[np.ndarray]:
@@ -63,21 +59,41 @@ def in_turn(searches: Sequence[Search], tags: Sequence[int], k: int) -> list[np.
     return list(seconds)
 
 
-def opening(folder: Path, rounds: int = 9) -> tuple[float, float]:
+def opening(root: Path, rounds: int = 9) -> tuple[float, float]:
     """Median seconds to open a generation whose pages are not in memory, and of its first query."""
     opened, first = [], []
     for number in range(rounds):
-        for file in folder.iterdir():
+        for file in root.glob("1/*"):
             with file.open("rb") as content:
                 os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         started = time.thread_time()
-        generation = Generation.open(folder)
+        generation = Generation.open(root / "1")
         opened.append(time.thread_time() - started)
         view = View.of(generation, Delta.empty(generation.manifest.class_count))
         started = time.thread_time()
-        search_of(view)(number % generation.manifest.class_count, 100)
+        view.segments(view.best(ClassOrdinal(number % generation.manifest.class_count), 100).places)
         first.append(time.thread_time() - started)
     return float(np.median(opened)), float(np.median(first))
+
+
+def beside_live(root: Path, options: Namespace) -> list[Measure]:
+    """A search alone, and with live segments: the same in turn, for the first time and again."""
+    base = IndexDirectory(root).open_current()
+    views = [View.of(base, Delta.empty(options.classes)), with_live(base, options.live)]
+    random, measures = np.random.default_rng(2), []
+    for k, asked in QUERIES.items():
+        tags = random.integers(options.classes, size=asked).tolist()
+        for ours, remembers in (("first", False), ("again", True)):
+            searches = [search_of(searching(root, remembers=remembers), view) for view in views]
+            in_turn(searches, tags, k)
+            alone, live = in_turn(searches, tags, k)
+            for name, share in (("median", 50), ("99th percentile", 99)):
+                one, two = (float(np.percentile(times, share)) for times in (alone, live))
+                measures += [
+                    Measure(f"k = {k:,}, {ours}, {name}", one * 1e6, "µs"),
+                    Measure(f"k = {k:,}, {ours}, {name}, with live segments / without", two / one, "x", at_most=3),
+                ]
+    return measures
 
 
 def main() -> None:
@@ -88,30 +104,15 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=60_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "1"
-        folder.mkdir()
-        write_generation(folder, options.classes, options.segments, options.keep)
-        opened, cold = opening(folder)
-        generation = Generation.open(folder)
-        base = search_of(View.of(generation, Delta.empty(options.classes)))
-        searches = [base, search_of(with_live(generation, options.live))]
-        tags = np.random.default_rng(2).integers(options.classes, size=QUERIES).tolist()
+        root = Path(scratch)
+        write_index(root, options.classes, options.segments, options.keep)
+        opened, cold = opening(root)
         measures = [
             Measure("open a generation", opened * 1e3, "ms", at_most=5),
             Measure("first query of a cold generation", cold * 1e3, "ms", at_most=1),
+            *beside_live(root, options),
         ]
-        for k, queries in ((100, tags), (10_000, tags[:60])):
-            in_turn(searches, queries[:20], k)
-            alone, live = in_turn(searches, queries, k)
-            for name, share in (("median", 50), ("99th percentile", 99)):
-                one, two = (float(np.percentile(times, share)) for times in (alone, live))
-                measures += [
-                    Measure(f"k = {k:,}, {name}", one * 1e6, "µs"),
-                    Measure(
-                        f"k = {k:,}, {name}, with {options.live:,} live segments / without", two / one, "x", at_most=3
-                    ),
-                ]
-    report("search in process", measures, options.json)
+    report(f"search in process, {options.live:,} live segments", measures, options.json)
 
 
 if __name__ == "__main__":

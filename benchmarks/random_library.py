@@ -1,6 +1,6 @@
 """A library of random lists, for what is timed without a model: its index on disk, and what answers from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +14,16 @@ from segsearch.service.index.format import LIVE, POSTINGS_KEPT
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import BundleName, Skipped
+from segsearch.service.index.view import View
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.library import SegmentLibrary
+from segsearch.service.page_memory import PageMemory
+from segsearch.service.pages import Page
 
 VIDEO_SEGMENTS = 46  # YouTube-8M's mean
 NAME, DIGEST = "random", "d" * 64
+
+Search = Callable[[int, int], Page]
 
 
 def write_index(root: Path, classes: int, segments: int, keep: int = POSTINGS_KEPT) -> None:
@@ -57,3 +62,17 @@ def opened(root: Path, classes: int) -> Iterator[SegmentLibrary]:
     bundle = SimpleNamespace(manifest=manifest, vocabulary=vocabulary_of(classes), digest=DIGEST)
     with LiveStore.open(root / LIVE, YOUTUBE8M.space) as store:
         yield SegmentLibrary(SimpleNamespace(bundle=bundle, provider="none"), IndexDirectory(root), store)
+
+
+def searching(root: Path, *, remembers: bool) -> SegmentLibrary:
+    """The index alone, to be searched: as a tag is asked for again before anything changed, or for the first time."""
+    index = IndexDirectory(root)
+    vocabulary = index.open_current().vocabulary
+    bundle = SimpleNamespace(manifest=SimpleNamespace(features=YOUTUBE8M), vocabulary=vocabulary, directory=root)
+    return SegmentLibrary(SimpleNamespace(bundle=bundle), index, pages=None if remembers else PageMemory(0))
+
+
+def search_of(library: SegmentLibrary, view: View | None = None) -> Search:
+    """Searches by the class's number; a view holds what it answers from, else it is what the library holds."""
+    names = [entry.name for entry in library.view().vocabulary.entries]
+    return lambda tag, k: library.search(names[tag], k, view=view)

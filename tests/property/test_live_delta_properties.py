@@ -1,12 +1,17 @@
 """A delta that follows the live store says what one made from nothing says, whatever happened to the store."""
 
+import itertools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segsearch.service.index.live.delta import LiveDelta, plain_delta
+from segsearch.core.vocabulary import ClassOrdinal
+from segsearch.service.index.live.columns import BLOCK, Columns
+from segsearch.service.index.live.delta import Delta, LiveDelta, plain_delta
 from segsearch.service.index.live.store import LiveStore
 from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, codes_of, frames_of
 
@@ -76,3 +81,31 @@ def test_a_delta_that_was_given_out_never_changes(taken):
 def frozen(delta):
     arrays = [array.tolist() for array in (delta.codes, delta.alive, delta.videos, delta.starts, delta.uploads)]
     return delta.sequence, arrays, list(delta.ids), list(delta.changed), len(delta.changed)
+
+
+blocks = st.tuples(st.lists(st.integers(1, 2 * BLOCK), max_size=6), st.integers(0, 2**31))
+
+
+@quickly
+@given(blocks, st.sampled_from((0, 1, 3)))
+def test_segments_that_reach_a_score_are_found_block_by_block_as_by_looking_at_all(made, dropped):
+    lengths, seed = made
+    random = np.random.default_rng(seed)
+    columns, given_out = Columns(2), []
+    for video, length in enumerate(lengths):
+        # Few codes, most of them low, so that some blocks hold none that reaches.
+        columns.append(video, video + 1, random.choice(9, (length, 2), p=[0.6, *[0.05] * 8]).astype(np.uint16))
+        given_out.append(delta_of(columns, random))
+        if video == dropped:
+            columns = columns.only(given_out[-1].alive)
+    for delta in [*given_out, delta_of(columns, random)]:
+        plain = replace(delta, tops=None)
+        for ordinal, lowest in itertools.product((ClassOrdinal(0), ClassOrdinal(1)), range(10)):
+            assert delta.reaching(ordinal, lowest).tolist() == plain.reaching(ordinal, lowest).tolist()
+
+
+def delta_of(columns, random):
+    """What the columns hold now, some of them dead."""
+    alive = random.random(columns.count) < 0.9
+    shown = (columns.codes, alive, columns.videos, columns.starts, columns.uploads)
+    return Delta(0, *shown, [], frozenset(), tops=columns.tops)

@@ -6,7 +6,9 @@ the background and takes over between two answers, never within one; an upload i
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from typing import Final
 
 from segsearch.core.errors import NoGeneration, SegsearchError
 from segsearch.service.events import log
@@ -15,6 +17,8 @@ from segsearch.service.index.index_directory import IndexDirectory, Stamp
 from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.view import View, live_over
+
+_LOOK_EVERY_S: Final = 0.001  # at the disk, for another generation: a look takes longer than an answer at hand
 
 
 class CurrentView:
@@ -28,6 +32,7 @@ class CurrentView:
         self.index, self._store, self._check = index, store, check
         self._refreshing = threading.Lock()
         self._seen: Stamp | None = index.stamp()
+        self._looked: tuple[float, Stamp | None] = (time.monotonic(), self._seen)  # when, and what was there
         self._served: _Served | None = None
         try:
             self._served = self._open()
@@ -37,10 +42,10 @@ class CurrentView:
     def view(self) -> View:
         """What the library holds now; whoever has it may keep reading it after a switch.
 
-        Notices by one stat that another generation was published, and has it opened in the background, so that no query
-        waits for that. Raises NoGeneration.
+        Notices within a millisecond that another generation was published, and has it opened in the background, so that
+        no query waits for that. Raises NoGeneration.
         """
-        if self.index.stamp() != self._seen and self._refreshing.acquire(blocking=False):
+        if self._stamp() != self._seen and self._refreshing.acquire(blocking=False):
             threading.Thread(target=self._refresh, name="refresh", daemon=True).start()
         served = self._served
         if served is None:
@@ -52,12 +57,21 @@ class CurrentView:
         longer, as something was published or committed since, or nothing is served.
         """
         served = self._served
-        return served.at_hand() if served is not None and self.index.stamp() == self._seen else None
+        return served.at_hand() if served is not None and self._stamp() == self._seen else None
 
     def refresh(self) -> None:
         """Switches to the published generation before it returns, if that can be served; see `view`."""
         with self._refreshing:
             self._switch()
+
+    def _stamp(self) -> Stamp | None:
+        """The index directory's, not older than a millisecond."""
+        at, stamp = self._looked
+        now = time.monotonic()
+        if now - at > _LOOK_EVERY_S:
+            stamp = self.index.stamp()
+            self._looked = now, stamp
+        return stamp
 
     def _refresh(self) -> None:
         """The background thread's work; its starter took the lock for it."""

@@ -8,10 +8,12 @@ T frames, F codes a frame, S segments, C classes, k hits.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -43,6 +45,7 @@ from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
 from segsearch.service.index.view import View
 from segsearch.service.jobs.reindex_process import ReindexJobs
+from segsearch.service.page_memory import Asked, PageMemory
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
 from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.scoring.bundle_folder import BundleFolder
@@ -56,6 +59,7 @@ from segsearch.service.similar_segments import (
     place_of,
     vector_of,
 )
+from segsearch.service.tracing.trace import current, step
 
 SEARCH_LIMIT: Final = POSTINGS_CAP
 SIMILAR_LIMIT: Final = 1_000  # more are nobody's neighbours any more, and each of them is compared
@@ -84,10 +88,12 @@ class SegmentLibrary:
         bundles: BundleFolder | None = None,
         jobs: ReindexJobs | None = None,
         load_in_all: Callable[[str], None] | None = None,
+        pages: PageMemory | None = None,
     ):
         """store: where uploads go; without one nothing can be added, and only the generation is searched. bundles:
         whose models may take the scorer's place. jobs: what may be started. load_in_all: loads a bundle where other
-        processes answer as one with this: it has each `prove` it and `use` it, or raises ModelNotLoaded.
+        processes answer as one with this: it has each `prove` it and `use` it, or raises ModelNotLoaded. pages: where
+        pages that were found are remembered.
 
         Raises GenerationCorrupt, VocabularyMismatch or FeatureSpaceMismatch where an index cannot be served.
         """
@@ -96,7 +102,7 @@ class SegmentLibrary:
         self.index, self.store, self._jobs = index, store, jobs
         self._comparisons = Comparisons(index)
         self._draining = False
-        self._current = CurrentView(index, store, self._check)
+        self._current, self._pages = CurrentView(index, store, self._check), pages or PageMemory()
 
     @property
     def scorer(self) -> Scorer:
@@ -179,26 +185,29 @@ class SegmentLibrary:
         Raises UnknownTag with the nearest names, InvalidInput where the text is no query, PageTokenExpired, or
         NoGeneration.
         """
-        view = view or self.view()
-        asked = parse(tag, view.vocabulary)
-        found, following = page_of(view, asked, k, after, lowest=_lowest_code(min_score), per_video=per_video)
-        video_ids, starts = view.segments(found.places)
-        tags = [view.vocabulary[ordinal] for ordinal in tags_of(asked)]
-        return Page(tags, view.manifest, view.sequence, video_ids, starts, found.codes, found.complete, following)
+        view, wanted, began_s = view or self.view(), Asked(tag, k, min_score, per_video, after), time.monotonic()
+        page = self._pages.get(view, wanted)
+        if page is None:
+            page = _page(view, wanted)
+            self._pages.put(view, wanted, page)
+        _tell_search(began_s, k, page)
+        return page
 
     def moments(
         self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None, view: View | None = None
     ) -> MomentPage:
         """The same segments as `search` finds, adjacent ones of a video as one moment; so there are at most k."""
-        view = view or self.view()
+        view, began_s = view or self.view(), time.monotonic()
         asked = parse(tag, view.vocabulary)
         found = ranked(view, asked, k, lowest=_lowest_code(min_score), per_video=per_video)
         merged = moments(view, found)
         video_ids, peaks = view.segments(merged.peaks)
-        return MomentPage(
+        page = MomentPage(
             [view.vocabulary[ordinal] for ordinal in tags_of(asked)], view.manifest, view.sequence,
             video_ids, merged.starts, merged.ends, peaks, merged.codes, found.complete,
         )  # fmt: skip
+        _tell_search(began_s, k, page)
+        return page
 
     def check_room(self, caller: Caller) -> None:
         """Raises QueueFull where a video of this caller's would find no room now."""
@@ -218,7 +227,7 @@ class SegmentLibrary:
         scores, stored = awaited(begun.scores, begun.caller), None
         if begun.add_as is not None:
             codes = {begun.bundle.digest: encode_probabilities(scores.probabilities)}
-            stored = self._store().put(begun.add_as, begun.frames, codes)
+            stored = _committed(partial(self._store().put, begun.add_as, begun.frames, codes))
         return _with_best(begun.bundle, scores, top), stored
 
     def score(self, frames: np.ndarray, top: int, caller: Caller = NOBODY) -> ScoredVideo:
@@ -239,7 +248,7 @@ class SegmentLibrary:
         store = self._store()
         if not len(self.view().places_of(video_id)):
             raise UnknownVideo(video_id)
-        return store.delete(video_id)
+        return _committed(partial(store.delete, video_id))
 
     def strip(self, video_id: str, tags: Sequence[str]) -> Strip:
         """One video's score for each of the tags, segment by segment. Raises UnknownVideo, UnknownTag, NoGeneration."""
@@ -343,6 +352,33 @@ def best_classes(probabilities: np.ndarray, top: int) -> np.ndarray:
     best = np.sort(np.partition(keys, class_count - top, axis=1)[:, class_count - top :], axis=1)[:, ::-1]
     classes: np.ndarray = class_count - 1 - (best & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return classes
+
+
+def _page(view: View, wanted: Asked) -> Page:
+    asked, lowest = parse(wanted.tag, view.vocabulary), _lowest_code(wanted.min_score)
+    found, following = page_of(view, asked, wanted.k, wanted.after, lowest=lowest, per_video=wanted.per_video)
+    video_ids, starts = view.segments(found.places)
+    tags = [view.vocabulary[ordinal] for ordinal in tags_of(asked)]
+    return Page(tags, view.manifest, view.sequence, video_ids, starts, found.codes, found.complete, following)
+
+
+def _tell_search(began_s: float, k: int, page: Page | MomentPage) -> None:
+    """A search is a step of the request under way."""
+    trace = current()
+    if trace is not None:
+        facts = {
+            "segsearch.tags": len(page.tags), "segsearch.k": k, "segsearch.hits": len(page.codes),
+            "segsearch.generation": page.generation.number, "segsearch.sequence": page.sequence,
+        }  # fmt: skip
+        trace.add("search", began_s, time.monotonic(), facts)
+
+
+def _committed(change: Callable[[], Stored]) -> Stored:
+    """What a change of the store made, which is a step of the request under way."""
+    with step("commit") as facts:
+        stored = change()
+        facts |= {"segsearch.sequence": stored.sequence, "segsearch.unchanged": stored.unchanged}
+    return stored
 
 
 def _with_best(bundle: Bundle, scores: Scores, top: int) -> ScoredVideo:

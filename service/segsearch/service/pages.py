@@ -5,6 +5,7 @@ Where it stands: `library` makes these from a view; `rest` turns them into bytes
 k hits of a page, S segments of a video, C classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,12 @@ from segsearch.service.index.paging import Bookmark
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """The best segments for one tag or several, all from one moment."""
+    """The best segments for one tag or several, all from one moment. Shared by all who ask for the same."""
 
     tags: list[Entry]  # that were asked for, each once
     generation: Manifest
     sequence: int  # of the last upload or deletion that it knows
-    video_ids: list[str]  # k of them
+    video_ids: Sequence[str]  # k of them
     starts: np.ndarray  # (k,), first frame
     codes: np.ndarray  # (k,) uint16 score codes, falling
     complete: bool  # False: fewer than asked for, as the kept lists don't tell what comes next

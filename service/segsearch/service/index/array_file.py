@@ -7,12 +7,14 @@ import math
 import mmap
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.lib import format as npy
 
 from segsearch.service.npy_header import read_npy_header
+
+_AHEAD_BYTES: Final = 64 << 20
 
 
 class ArrayWriter:
@@ -50,10 +52,11 @@ class ArrayWriter:
         return self._file.tell()
 
 
-def map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...], *, ahead: bool = False) -> np.ndarray:
     """A read-only view on the file's pages; ValueError says how the file differs from what was asked.
 
-    The mapping lives as long as someone holds the array, even if the file is removed.
+    ahead: the disk brings all of a file that is not too large, without anybody waiting for it, as queries will read
+    here and there in it. The mapping lives as long as someone holds the array, even if the file is removed.
     """
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -63,7 +66,7 @@ def map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray
     if len(pages) != header.data_start + math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{len(pages)} bytes, wanted {header.data_start + math.prod(shape) * dtype.itemsize}")
     if hasattr(mmap, "MADV_RANDOM"):
-        # A query reads a few pages out of gigabytes: reading ahead would make the first one wait.
-        pages.madvise(mmap.MADV_RANDOM)
+        # A query reads a few pages out of gigabytes: reading on from each would make the first one wait.
+        pages.madvise(mmap.MADV_WILLNEED if ahead and len(pages) <= _AHEAD_BYTES else mmap.MADV_RANDOM)
     array: np.ndarray[Any, Any] = np.frombuffer(pages, dtype, math.prod(shape), header.data_start)
     return array.reshape(shape)

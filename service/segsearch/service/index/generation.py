@@ -38,6 +38,7 @@ from segsearch.service.index.manifest import FileSum, Manifest
 from segsearch.service.index.neighbours import Neighbours
 from segsearch.service.index.video_ids import VideoIds
 
+_TABLES = (SEGMENT_VIDEOS, SEGMENT_STARTS, VIDEO_IDS, VIDEO_ID_OFFSETS)  # the best of a class lie all over them
 _CHECK_ROWS = 1 << 22  # rows of a mapped array looked at together
 
 
@@ -185,7 +186,7 @@ def _check_sizes(directory: Path, manifest: Manifest) -> None:
 
 def _map(directory: Path, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        return map_array(directory / name, dtype, shape)
+        return map_array(directory / name, dtype, shape, ahead=name in _TABLES)
     except (OSError, ValueError) as error:
         raise GenerationCorrupt(directory, f"{name}: {error}") from None
 

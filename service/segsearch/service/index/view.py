@@ -24,6 +24,7 @@ from segsearch.service.index.manifest import Manifest
 from segsearch.service.index.neighbours import Nearest
 
 _SPARE = 64  # postings read beyond k where some may be hidden
+_FEW = 64  # live segments that are not worth a sort of their own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,15 +124,16 @@ class View:
 
     def segments(self, places: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Video ids and start frames (n,) of segments, given as (n,) places."""
-        if not len(self.delta.starts):
-            return self.generation.segments(places)
-        live = np.flatnonzero(places >= self.base_count)
+        live = np.flatnonzero(places >= self.base_count) if self._lives else ()
         if not len(live):
             return self.generation.segments(places)
-        ids, _ = self.generation.segments(np.where(places < self.base_count, places, 0))
-        for row, video in zip(live.tolist(), self.delta.videos[places[live] - self.base_count].tolist(), strict=True):
+        columns, known = places[live] - self.base_count, places.copy()
+        known[live] = 0
+        ids, starts = self.generation.segments(known)
+        starts[live] = self.delta.starts[columns]
+        for row, video in zip(live.tolist(), self.delta.videos[columns].tolist(), strict=True):
             ids[row] = self.delta.ids[video]
-        return ids, self.starts(places)
+        return ids, starts
 
     def starts(self, places: np.ndarray) -> np.ndarray:
         """First frames (n,) int64 of segments, given as (n,) places."""
@@ -215,7 +217,7 @@ class View:
         """(n,) bool: which segments of the generation can be found."""
         if not self._hides:
             return np.ones(len(ordinals), bool)
-        shown: np.ndarray = ~self.hidden[self.generation.segment_videos[ordinals]]
+        shown: np.ndarray = ~self.hidden.take(self.generation.segment_videos.take(ordinals))
         return shown
 
     def _base(self, ordinal: ClassOrdinal, k: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -241,7 +243,7 @@ class View:
             ordinals, codes = self.generation.postings(ordinal, reach)
             shown = np.flatnonzero(self._shown(ordinals))[:k]
             if len(shown) == k or reach >= length:
-                return ordinals[shown], codes[shown], len(codes)
+                return ordinals.take(shown), codes.take(shown), len(codes)
             reach *= 2
 
     def _refilled(self, ordinal: ClassOrdinal, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -260,17 +262,19 @@ class View:
         if not len(live_codes):
             return places, codes
         places, codes = np.concatenate([places, live_places]), np.concatenate([codes, live_codes])
-        # Stable, and live places lie behind all others: equal codes end up in order of place.
-        order = np.argsort(HIGHEST - codes, kind="stable")[:k]
-        return places[order], codes[order]
+        # Stable, and live places lie behind all others: equal codes end up in order of place. As int32, which numpy
+        # sorts by merging what is in order already.
+        order = np.argsort(-codes.astype(np.int32), kind="stable")[:k]
+        return places.take(order), codes.take(order)
 
     def _live(self, ordinal: ClassOrdinal, k: int, lowest: int) -> tuple[np.ndarray, np.ndarray]:
-        """The delta's k best with codes from `lowest` up: places and codes."""
-        row = self.delta.codes[ordinal]
-        columns = np.flatnonzero(row >= lowest)
-        columns = columns[self.delta.alive[columns]]
-        columns = columns[np.argsort(HIGHEST - row[columns], kind="stable")[:k]]
-        return self.base_count + columns, row[columns]
+        """The delta's k best with codes from `lowest` up, or a few more in any order: places and codes."""
+        columns = self.delta.reaching(ordinal, lowest)
+        codes = self.delta.codes[ordinal].take(columns)
+        if len(columns) > _FEW:  # fewer are put in order with the others
+            best = np.argsort(HIGHEST - codes, kind="stable")[:k]
+            columns, codes = columns[best], codes[best]
+        return self.base_count + columns, codes
 
 
 def live_over(generation: Generation, store: LiveStore) -> LiveDelta:

@@ -16,10 +16,13 @@ import numpy as np
 
 from segsearch.core.errors import LiveStoreCorrupt
 from segsearch.core.segments import SEGMENT_FRAMES
-from segsearch.service.index.live.columns import Columns
+from segsearch.core.vocabulary import ClassOrdinal
+from segsearch.service.index.live.columns import BLOCK, Columns
 from segsearch.service.index.live.snapshot import Change, Counters
 from segsearch.service.index.live.store import LiveStore
 
+_FEW_BLOCKS: Final = 1 / 4  # of all: to look at every column is as fast with more of them
+_WITHIN: Final = np.arange(BLOCK)
 _DEAD_SHARE: Final = 1 / 3  # of the columns, before they are written anew without the dead
 
 
@@ -36,6 +39,7 @@ class Delta:
     ids: Sequence[str]  # video id by live video ordinal
     changed: Collection[str]  # video ids that were put or deleted: they hide the generation's own copy
     revision: int = 0  # the store's, which also grows when a bundle's scores come for what is there
+    tops: np.ndarray | None = None  # (C, B) u16: at least the highest code of each block of columns
 
     @classmethod
     def empty(cls, class_count: int, sequence: int = 0) -> "Delta":
@@ -43,6 +47,12 @@ class Delta:
         columns = Columns(class_count)
         alive = np.empty(0, bool)
         return cls(sequence, columns.codes, alive, columns.videos, columns.starts, columns.uploads, (), frozenset())
+
+    def reaching(self, ordinal: ClassOrdinal, lowest: int) -> np.ndarray:
+        """(n,) int64, rising: the columns of segments that can be found, with codes from `lowest` up for a class."""
+        row = self.codes[ordinal]
+        columns = np.flatnonzero(row >= lowest) if self.tops is None else _in_blocks(row, self.tops[ordinal], lowest)
+        return columns[self.alive.take(columns)]
 
 
 class LiveDelta:
@@ -61,6 +71,9 @@ class LiveDelta:
 
         Raises LiveStoreCorrupt.
         """
+        at_hand = self.at_hand()
+        if at_hand is not None:
+            return at_hand
         # The commit that is read, not `last_commit`: that one may still be on its way to the disk, and not be read yet.
         commit, counters = self._store.read_commit()
         revision, delta = self._at
@@ -139,7 +152,7 @@ class _Build:
         ids, changed = _Ids(self._ids, len(self._ids)), _Changed(self._changed, len(self._changed))
         return Delta(
             counters.sequence, columns.codes, alive, columns.videos, columns.starts, columns.uploads, ids, changed,
-            counters.revision,
+            counters.revision, columns.tops,
         )  # fmt: skip
 
     def _append(self, change: Change, codes: np.ndarray) -> None:
@@ -188,6 +201,17 @@ class _Changed(Collection[str]):
     def __iter__(self) -> Iterator[str]:
         # A copy of the keys, made in one step: another thread may be adding to the dict.
         return islice(list(self.everything), self.length)
+
+
+def _in_blocks(row: np.ndarray, tops: np.ndarray, lowest: int) -> np.ndarray:
+    """(n,) int64, rising: where codes (D,) reach `lowest`, looking only into blocks whose tops (B,) do."""
+    blocks = np.flatnonzero(tops >= lowest)
+    if len(blocks) > _FEW_BLOCKS * len(tops):
+        return np.flatnonzero(row >= lowest)
+    columns = (blocks[:, None] * BLOCK + _WITHIN).ravel()
+    if len(columns) and columns[-1] >= len(row):  # the last block is not full
+        columns = columns[columns < len(row)]
+    return columns[row.take(columns) >= lowest]
 
 
 def plain_delta(changes: Sequence[Change], sequence: int, class_count: int) -> Delta:
