@@ -1,7 +1,7 @@
 """`segsearch serve`: its options, and what they plan. Heavy imports wait until it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,9 @@ from segsearch.service.settings import (
     QUEUE_FRAMES,
     Settings,
 )
+
+if TYPE_CHECKING:
+    from segsearch.service.processes.plan import Plan
 
 
 def serve(
@@ -153,6 +156,12 @@ def serve(
             help="Keep a live store in the index directory, so that uploads can be added.",
         ),
     ] = True,
+    workers: Annotated[
+        int,
+        typer.Option(
+            envvar="SEGSEARCH_WORKERS", help="Processes that answer, on the same ports; each has a model of its own."
+        ),
+    ] = 1,
     check: Annotated[
         bool, typer.Option("--check", envvar="SEGSEARCH_CHECK", help="Do all that comes before listening, then exit.")
     ] = False,
@@ -168,13 +177,12 @@ def serve(
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
         grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes,
         queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
-        compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
+        compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted, workers=workers,
         traces_endpoint=traces_endpoint, traces_share=traces_share,
     )  # fmt: skip
     from segsearch.core.progress import say
     from segsearch.service import events
     from segsearch.service.processes.plan import Plan
-    from segsearch.service.processes.serving import assembled
 
     plan = Plan(
         settings=settings, index=index, bundle=bundle, cache=cache, live=live, batch=batch, threads=threads,
@@ -183,9 +191,21 @@ def serve(
     events.to_stderr()
     if settings.is_open:
         say(f"listening on {host} without keys: whoever reaches this address can search, score and switch generations")
+    if workers > 1 and not check:
+        from segsearch.service.processes.workers import serve_by_many
+
+        serve_by_many(plan)
+    else:
+        _serve_here(plan, check=check)
+
+
+def _serve_here(plan: "Plan", *, check: bool) -> None:
+    from segsearch.service.processes.serving import assembled
+
     with assembled(plan) as serving:
         if check:
-            emit(event="checked", index=str(index), bundle=str(bundle), keys=settings.keys is not None,
-                 tls=settings.tls_certificate is not None, live=live)  # fmt: skip
+            settings = plan.settings
+            emit(event="checked", index=str(plan.index), bundle=str(plan.bundle), keys=settings.keys is not None,
+                 tls=settings.tls_certificate is not None, live=plan.live)  # fmt: skip
         else:
             serving.until_stopped()

@@ -49,6 +49,7 @@ class Settings:
     data: Path | None = None  # folder whose shards may be reindexed over the API
     compact_at_rows: int = COMPACT_AT_ROWS  # live segments that become part of a generation by themselves; 0: never
     compact_at_deleted: float = COMPACT_AT_DELETED  # share of a generation's videos whose deletion does it; 0: none
+    workers: int = 1  # processes that answer
 
     def __post_init__(self) -> None:
         wishes = {
@@ -64,6 +65,7 @@ class Settings:
             "rate_burst": (self.rate_burst, 1, 1_000_000),
             "answer_cache_bytes": (self.answer_cache_bytes, 0, 1 << 40),
             "compact_at_rows": (self.compact_at_rows, 0, 1 << 32),
+            "workers": (self.workers, 1, 256),
         }
         for field, (value, lowest, highest) in wishes.items():
             ConfigError.check_range(field, value, lowest, highest)

@@ -1,0 +1,275 @@
+"""The parent of several processes that answer as one. It holds their ports, starts them, starts one that dies again,
+passes on what it is told by signals, and has all of them load a bundle, or none.
+
+Where it stands: `serve_cli` runs it where `--workers` asks for more than one process. It answers no request itself:
+each `worker` listens on the same ports, and the kernel shares the connections out.
+"""
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+from pydantic import TypeAdapter
+
+from segsearch.core.cli import emit
+from segsearch.service.events import log
+from segsearch.service.processes.link import Link, LinkEnded
+from segsearch.service.processes.plan import Plan
+from segsearch.service.server import bind
+
+_MAIN: Final = "from segsearch.service.processes.worker import main; main()"
+_FIRST_PAUSE_S: Final = 0.1  # before one that died is started again; each time twice as long as before
+_LONGEST_PAUSE_S: Final = 30.0
+_LASTING_S: Final = 60.0  # whoever served so long had not died of how it was started
+_METRICS_S: Final = 5.0  # a worker that takes longer is left out
+
+
+def serve_by_many(plan: Plan) -> None:
+    """Serves until SIGTERM or SIGINT. Raises ConfigError for an address that cannot be had, SystemExit where workers
+    could not be started, or not ended as they should.
+    """
+    settings = plan.settings
+    with ExitStack() as stack:
+        ports = {name: stack.enter_context(_held_port(plan, port)) for name, port in
+                 {"port": settings.port, "grpc_port": settings.grpc_port}.items() if port is not None}  # fmt: skip
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="segsearch-")))
+        Workers(replace(plan, settings=replace(settings, **ports)), folder).run()
+
+
+@contextmanager
+def _held_port(plan: Plan, port: int) -> Iterator[int]:
+    """A port that is ours, and that workers may listen on; the parent itself never does."""
+    with bind(replace(plan.settings, port=port)) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # only now: nobody else's had it before
+        yield held.getsockname()[1]
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    number: int
+    process: subprocess.Popen[bytes]
+    started_s: float
+    link: Link = field(init=False)
+    admitted: bool = False  # has the bundle that is in use, and takes part in what all do
+    serving: bool = False
+    reason: str = ""  # why it could not serve
+
+
+class Workers:
+    """The workers of one server. `run` is for the main thread, which alone starts them and sees them end."""
+
+    def __init__(self, plan: Plan, folder: Path):
+        """folder: where they keep what they share for as long as they run."""
+        self._plan, self._folder = plan, folder
+        self._workers: dict[int, _Worker] = {}
+        self._due_s: dict[int, float] = {}  # when one that died is started again
+        self._pause_s = dict.fromkeys(range(plan.settings.workers), _FIRST_PAUSE_S)
+        self._loading = threading.Lock()  # guards what follows: no worker starts with another bundle meanwhile
+        self._digest: str | None = None  # of the bundle in use
+        self._where: dict[str, str | None] = {}  # the workers listen, as they told
+        self._signals: list[signal.Signals] = []  # that are not passed on yet
+        self._stopping = False
+        self._woken, self._waker = socket.socketpair()
+
+    def run(self) -> None:
+        """See `serve_by_many`."""
+        with self._noticing():
+            try:
+                self._begin()
+                while not self._stopping:
+                    self._look_after()
+            except BaseException:
+                self._pass_on(signal.SIGINT)
+                raise
+            finally:
+                self._wait_for_all()
+
+    def _begin(self) -> None:
+        """Returns when all serve. The first one alone, as it may find out how the model runs best, and what is wrong
+        is then said once."""
+        numbers = list(self._pause_s)
+        for group in (numbers[:1], numbers[1:]):
+            for number in group:
+                self._start(number)
+            while not self._stopping and not all(self._workers[number].serving for number in group):
+                self._wait(None)
+                for ended in self._ended():
+                    if not self._stopping:
+                        _give_up(ended)
+        if not self._stopping:
+            emit(event="ready", **{name: where for name, where in self._where.items() if where},
+                 workers=len(numbers))  # fmt: skip
+
+    def _look_after(self) -> None:
+        """Waits for something to happen, and starts who died."""
+        due_s = min(self._due_s.values(), default=None)
+        self._wait(None if due_s is None else max(0.0, due_s - time.monotonic()))
+        for ended in self._ended():
+            if not self._stopping:
+                self._start_later(ended)
+        for number in [number for number, due_s in self._due_s.items() if due_s <= time.monotonic()]:
+            if not self._stopping:
+                del self._due_s[number]
+                self._start(number)
+
+    def _start_later(self, ended: _Worker) -> None:
+        if not ended.serving and not any(worker.serving for worker in self._workers.values()):
+            _give_up(ended)
+        if ended.serving and time.monotonic() - ended.started_s >= _LASTING_S:
+            self._pause_s[ended.number] = _FIRST_PAUSE_S
+        pause_s = self._pause_s[ended.number]
+        self._pause_s[ended.number] = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._due_s[ended.number] = time.monotonic() + pause_s
+        log("worker_ended", worker=ended.number, reason=_reason(ended), again_in_s=pause_s)
+
+    def _start(self, number: int) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _MAIN, str(theirs.fileno())], stdin=subprocess.DEVNULL, stdout=sys.stderr,
+                pass_fds=[theirs.fileno()], process_group=0,  # a terminal's Ctrl-C comes by way of the parent alone
+            )  # fmt: skip
+        worker = self._workers[number] = _Worker(number, process, time.monotonic())
+        answers = {
+            "plan": self._planned, "admit": self._admit, "serving": self._serving, "failed": self._failed,
+        }  # fmt: skip
+        bound = {name: partial(answer, worker) for name, answer in answers.items()}
+        worker.link = Link(ours, {**bound, "load": self._load, "metrics": self._metrics}, ours.close)
+
+    def _ended(self) -> list[_Worker]:
+        ended = [worker for worker in self._workers.values() if worker.process.poll() is not None]
+        for worker in ended:
+            del self._workers[worker.number]
+        return ended
+
+    # What comes by signals
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Signals, and the end of a process, wake whoever waits."""
+        for end in (self._woken, self._waker):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._told)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        yield
+        signal.set_wakeup_fd(-1)
+
+    def _told(self, number: int, _: FrameType | None) -> None:
+        self._signals.append(signal.Signals(number))
+
+    def _wait(self, limit_s: float | None) -> None:
+        """Until something happens; what was told by signals is passed on."""
+        select.select([self._woken], [], [], limit_s)
+        with suppress(BlockingIOError):
+            self._woken.recv(4096)
+        while self._signals:
+            self._pass_on(self._signals.pop(0))
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # full: it wakes all the same
+            self._waker.send(b"\0")
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        self._stopping = True
+        for worker in self._workers.values():
+            worker.process.send_signal(number)
+
+    def _wait_for_all(self) -> None:
+        """Until the last worker has ended; raises SystemExit where one that served did not end well."""
+        ended = self._ended()
+        while self._workers:
+            self._wait(None)
+            ended += self._ended()
+        bad = [worker for worker in ended if worker.serving and worker.process.returncode]
+        for worker in bad:
+            log("worker_ended", worker=worker.number, reason=_reason(worker))
+        if bad:
+            raise SystemExit(1)
+
+    # What workers say, in threads of their links
+
+    def _planned(self, worker: _Worker) -> dict[str, Any]:
+        with self._loading:
+            plan = TypeAdapter(Plan).dump_python(self._plan, mode="json")
+        return {"worker": worker.number, "plan": plan, "buckets": str(self._folder)}
+
+    def _admit(self, worker: _Worker, directory: str, digest: str) -> bool:
+        """Whether it may serve: not with another bundle than the others have, as when one was loaded meanwhile."""
+        with self._loading:
+            if self._digest is None:
+                self._keep_to(directory, digest)
+            worker.admitted = digest == self._digest
+            worker.reason = "" if worker.admitted else "another bundle is in use"
+            return worker.admitted
+
+    def _serving(self, worker: _Worker, url: str, companion: str | None) -> None:
+        self._where = {"url": url, "grpc": companion}
+        worker.serving = True
+        if self._stopping:  # it may have come before there was anybody to hear it
+            worker.process.terminate()
+        self._wake()
+
+    def _failed(self, worker: _Worker, reason: str) -> None:
+        worker.reason = reason
+
+    def _load(self, path: str) -> str | None:
+        """Why a bundle could not be loaded; None: all workers have it, and whoever starts later, too."""
+        with self._loading:
+            told = [_proof(done) for done in self._all("prove", path).values()]
+            refused = [each["refused"] for each in told if "refused" in each]
+            if len({each.get("digest") for each in told}) != 1:
+                refused.append("its files changed while it was loaded")
+            if refused:
+                self._all("forget")
+                return refused[0]
+            self._keep_to(told[0]["directory"], told[0]["digest"])
+            self._all("use")
+            return None
+
+    def _keep_to(self, directory: str, digest: str) -> None:
+        self._plan, self._digest = replace(self._plan, bundle=Path(directory)), digest
+
+    def _metrics(self) -> list[tuple[int, Any]]:
+        told = self._all("metrics", limit_s=_METRICS_S)
+        return [(number, done.result()) for number, done in told.items() if done.done() and done.exception() is None]
+
+    def _all(self, what: str, *given: Any, limit_s: float | None = None) -> dict[int, Future[Any]]:
+        """Has every worker do something; returns when all have, or are gone, or it took too long."""
+        crew = [worker for worker in list(self._workers.values()) if worker.admitted]
+        begun = {worker.number: worker.link.begin(what, *given) for worker in crew}
+        wait(begun.values(), limit_s)
+        return begun
+
+
+def _proof(done: Future[dict[str, str]]) -> dict[str, str]:
+    try:
+        return done.result()
+    except LinkEnded:
+        return {"refused": "a worker process ended meanwhile"}
+
+
+def _reason(ended: _Worker) -> str:
+    """Why a worker is no more."""
+    code = ended.process.returncode
+    return ended.reason or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
+
+
+def _give_up(ended: _Worker) -> NoReturn:
+    """Nobody serves, and nobody can be started."""
+    print(f"error: {ended.reason or f'a worker could not start: {_reason(ended)}'}", file=sys.stderr)
+    raise SystemExit(1)
