@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +40,8 @@ ROUTES: dict[tuple[str, str], tuple[str | None, str]] = {
     ("GET", "/models"): ("read", "/models"),
     ("POST", "/models:load"): ("admin", "/models:load"),
     ("POST", "/reindex"): ("admin", "/reindex"),
-    ("GET", "/jobs/{job_id}"): ("read", "/jobs/x"),
-    ("POST", "/jobs/{job_id}:cancel"): ("admin", "/jobs/x:cancel"),
+    ("GET", "/jobs/{job_id:job}"): ("read", "/jobs/x"),
+    ("POST", "/jobs/{job_id:job}:cancel"): ("admin", "/jobs/x:cancel"),
     ("GET", "/videos/{video_id:path}"): ("read", "/videos/v001?tag=Rain"),
     ("DELETE", "/videos/{video_id:path}"): ("write", "/videos/v001"),
     ("GET", "/metrics"): ("read", "/metrics"),
@@ -62,8 +63,8 @@ NOT_HERE = {  # this server only searches, and is told of no folders: 409
     ("DELETE", "/videos/{video_id:path}"),
     ("POST", "/models:load"),
     ("POST", "/reindex"),
-    ("GET", "/jobs/{job_id}"),
-    ("POST", "/jobs/{job_id}:cancel"),
+    ("GET", "/jobs/{job_id:job}"),
+    ("POST", "/jobs/{job_id:job}:cancel"),
 }
 CALLERS = ("none", "wrong", "read", "write", "admin")
 
@@ -130,7 +131,7 @@ def test_an_application_with_a_route_that_names_no_scope_is_not_built(served_lib
 def test_openapi_says_what_needs_a_key(client):
     paths = client.get("/openapi.json").json()["paths"]
     secured = {(method.upper(), path) for path, ops in paths.items() for method, op in ops.items() if "security" in op}
-    assert secured == {(method, path.replace(":path}", "}")) for (method, path), (scope, _) in ROUTES.items() if scope}
+    assert secured == {(method, re.sub(r":\w+}", "}", path)) for (method, path), (scope, _) in ROUTES.items() if scope}
     assert {"401", "403", "429"} <= set(paths["/search"]["get"]["responses"])
 
 

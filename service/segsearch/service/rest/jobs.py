@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from segsearch.service.jobs.reindex_process import Job, State, Wish
 from segsearch.service.rest.access import ADMIN, READ
@@ -13,6 +14,21 @@ from segsearch.service.rest.edge import EdgeDep, Nothing, failures
 from segsearch.service.rest.json_body import described, read_json
 
 router = APIRouter()
+
+
+class _JobId(Convertor[str]):
+    """The id in a path: what stands behind a colon is none of it, but what is to be done."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("job", _JobId())
 
 JobId = Annotated[str, Path(max_length=100, description="As `POST /reindex` gives it.")]
 Pattern = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -104,14 +120,13 @@ async def reindex(request: Request, response: Response, edge: EdgeDep, _: Nothin
     return JobAnswer.of(job)
 
 
-# Before the other, which would take `:cancel` for a part of the id.
-@router.post("/jobs/{job_id}:cancel", responses=failures(404, 409, 422), dependencies=[ADMIN])
-def cancel(edge: EdgeDep, job_id: JobId, _: Nothing) -> JobAnswer:
-    """Ends a job that runs; one that has ended stays as it is."""
-    return JobAnswer.of(edge.library.jobs.cancel(job_id))
-
-
-@router.get("/jobs/{job_id}", responses=failures(404, 409, 422), dependencies=[READ])
+@router.get("/jobs/{job_id:job}", responses=failures(404, 409, 422), dependencies=[READ])
 def job(edge: EdgeDep, job_id: JobId, _: Nothing) -> JobAnswer:
     """How a job is, also one that another server started, or that this one did before it was started anew."""
     return JobAnswer.of(edge.library.jobs.job(job_id))
+
+
+@router.post("/jobs/{job_id:job}:cancel", responses=failures(404, 409, 422), dependencies=[ADMIN])
+def cancel(edge: EdgeDep, job_id: JobId, _: Nothing) -> JobAnswer:
+    """Ends a job that runs; one that has ended stays as it is."""
+    return JobAnswer.of(edge.library.jobs.cancel(job_id))
