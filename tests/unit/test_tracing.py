@@ -1,11 +1,15 @@
 """What is sent to a collector and what is not; and a queue before it that nobody waits for."""
 
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from segsearch.service.tracing.otlp import BATCH_SPANS, QUEUE_SPANS, OtlpTraces
+from segsearch.core.errors import MissingExtra
+from segsearch.service.settings import Settings
+from segsearch.service.tracing.opening import open_traces
+from segsearch.service.tracing.otlp import OtlpTraces
 from segsearch.service.tracing.trace import current
 from tests.collector import Collector, collecting
 
@@ -81,12 +85,34 @@ def test_the_end_does_not_wait_for_a_collector_that_hangs_when_no_time_is_left()
 
 def test_a_collector_that_hangs_costs_traces_and_no_memory():
     with collecting(hangs=True) as collector:
-        traces = OtlpTraces(collector.url, 1.0, END_S)
-        for _ in range(QUEUE_SPANS):
-            tell(traces, "request")  # two spans each
+        traces = OtlpTraces(collector.url, 1.0, END_S, queue_spans=10)
+        told = {tell(traces, "request") for _ in range(200)}
         collector.answers.set()
         traces.close()
-        assert 0 < len(collector.spans) <= QUEUE_SPANS + 2 * BATCH_SPANS
+        sent = {span.trace for span in collector.spans}
+        assert sent < told
+        assert sent
+
+
+@pytest.mark.parametrize(("asked", "sent_to"), [("", "/v1/traces"), ("/", "/v1/traces"), ("/other", "/other")])
+def test_what_waits_is_sent_at_the_end_to_where_the_settings_say(collector, asked, sent_to):
+    with open_traces(Settings(traces_endpoint=collector.url + asked)) as traces:
+        assert traces is not None
+        traces.begin("request", {}, {}).end("request", {})
+        traces.drain()
+    assert ([span.name for span in collector.spans], collector.paths) == (["request"], {sent_to})
+
+
+def test_an_endpoint_without_the_packages_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "segsearch.service.tracing.otlp")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)  # Python's own way to say that there is none
+    with pytest.raises(MissingExtra, match=r"opentelemetry\.sdk.*pip install 'segsearch\[traces\]'"):
+        open_traces(Settings(traces_endpoint="http://127.0.0.1:4318"))
+
+
+def test_without_an_endpoint_there_are_no_traces():
+    with open_traces(Settings()) as traces:
+        assert traces is None
 
 
 def test_a_thread_that_works_for_no_request_has_no_trace():

@@ -29,6 +29,8 @@ from segsearch.service.scoring.tuning import Tuning
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.rate_limit import Buckets
 from segsearch.service.server import Announce, Companion, announce, serve_until_stopped, tls_context
+from segsearch.service.tracing.opening import open_traces
+from segsearch.service.tracing.trace import Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Serving:
     metrics: Metrics
     app: ASGIApp
     rpc: Companion | None
+    traces: Traces | None
 
     def until_stopped(self, ready: Announce = announce, *, compacts: bool = True, shares_port: bool = False) -> None:
         """See `server.serve_until_stopped`. compacts: whether this process looks after that."""
@@ -56,7 +59,12 @@ class Serving:
         compact_at = CompactAt(settings.compact_at_rows, settings.compact_at_deleted)
         compaction = BackgroundCompaction(library.index, library.view, compact_at)
         with compaction if self.plan.live and compacts else nullcontext():
-            serve_until_stopped(self.app, settings, library.drain, self.rpc, ready, shares_port=shares_port)
+            serve_until_stopped(self.app, settings, self._drain, self.rpc, ready, shares_port=shares_port)
+
+    def _drain(self) -> None:
+        self.library.drain()
+        if self.traces is not None:
+            self.traces.drain()
 
 
 @contextmanager
@@ -66,15 +74,15 @@ def assembled(plan: Plan, crew: Crew | None = None) -> Iterator[Serving]:
     tls_context(settings)
     if not plan.index.is_dir():
         raise NoGeneration(plan.index)  # an empty index may fill later; a wrong path never will
-    with _library(plan, crew) as library:
+    with open_traces(settings) as traces, _library(plan, crew) as library:
         guard = Guard.of(settings, crew.buckets if crew else None)
         metrics = Metrics(library, crew.metrics if crew else None)
-        app, rpc = build(library, settings, guard, metrics), None
+        app, rpc = build(library, settings, guard, metrics, traces), None
         if settings.grpc_port is not None:
             from segsearch.service.rpc.server import RpcServer
 
-            rpc = RpcServer(library, settings, guard, metrics, shares_port=crew is not None)
-        yield Serving(plan, library, metrics, app, rpc)
+            rpc = RpcServer(library, settings, guard, metrics, shares_port=crew is not None, traces=traces)
+        yield Serving(plan, library, metrics, app, rpc, traces)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, gua
     app = FastAPI(
         title="segsearch", version=version("segsearch"), description=DESCRIPTION,
         openapi_url=None, docs_url=None, redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # `traced_requests` sees more, and all requests
     )  # fmt: skip
     bundle = library.scorer.bundle
     app.state.edge = Edge(

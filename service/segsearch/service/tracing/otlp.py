@@ -36,9 +36,9 @@ _SAY_AGAIN_S: Final = 60.0
 class OtlpTraces:
     """`Traces` that a collector gets. Use it as a context manager or `close` it."""
 
-    def __init__(self, endpoint: str, share: float, end_limit_s: float):
+    def __init__(self, endpoint: str, share: float, end_limit_s: float, queue_spans: int = QUEUE_SPANS):
         """endpoint: its whole URL. share: of the requests whose callers have not decided. end_limit_s: how long after
-        `drain` the server may still be there.
+        `drain` the server may still be there. queue_spans: how many may wait.
         """
         _log_what_fails()
         self._provider = TracerProvider(
@@ -46,7 +46,8 @@ class OtlpTraces:
             span_limits=SpanLimits(max_span_attribute_length=_FACT_LIMIT),
         )  # fmt: skip
         exporter = OTLPSpanExporter(endpoint, timeout=SEND_S)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, QUEUE_SPANS, SEND_EVERY_S * 1000, BATCH_SPANS))
+        sent_at_once = min(BATCH_SPANS, queue_spans)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, queue_spans, SEND_EVERY_S * 1000, sent_at_once))
         self._tracer = self._provider.get_tracer("segsearch", version("segsearch"))
         self._callers = TraceContextTextMapPropagator()
         self._end_limit_s, self._ends_s = end_limit_s, float("inf")
@@ -64,7 +65,7 @@ class OtlpTraces:
         return OtlpTrace(self._tracer, span)
 
     def drain(self) -> None:
-        """The server ends; may be called again."""
+        """See `Traces`; may be called again."""
         self._ends_s = min(self._ends_s, time.monotonic() + self._end_limit_s)
 
     def close(self) -> None:

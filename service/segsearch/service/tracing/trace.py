@@ -38,6 +38,9 @@ class Traces(Protocol):
     def begin(self, name: str, headers: Mapping[str, list[str]], facts: Facts) -> Trace:
         """A request that came. headers: those of HEADERS that it has."""
 
+    def drain(self) -> None:
+        """The server is about to end."""
+
 
 _current: ContextVar[Trace | None] = ContextVar("segsearch.trace", default=None)
 
