@@ -230,6 +230,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
+    error: Annotated[str | None, Field(description="Below /v2: the detail, where that protocol has it.")] = None
 
 
 class ProblemPage(_Answer):

@@ -87,10 +87,11 @@ def _frames(inputs: Any, behind: memoryview | None, rules: Rules) -> np.ndarray:
     count = frame_count(field, _tensor(field, given), rules)
     size = _parameter(f"{field}.parameters", given, "binary_data_size", int)
     if size is not None:
-        return frames_of(field, _binary(field, given, size, behind), count, rules)
+        data = _binary(field, given, size, behind)
+        return frames_of(f"{field}.parameters.binary_data_size", data, count, rules)
     if behind:
         raise InvalidInput("body", f"{len(behind)} bytes behind its JSON", f"{field}.parameters.binary_data_size")
-    return frames_of(field, _listed(f"{field}.data", given.get("data"), count, rules.spec.size), count, rules)
+    return frames_of(f"{field}.data", _listed(f"{field}.data", given.get("data"), count, rules.spec.size), count, rules)
 
 
 def _tensor(field: str, given: dict[str, Any]) -> Tensor:

@@ -60,14 +60,14 @@ def checked_request(request: pb.ModelInferRequest, rules: Rules) -> Request:
         _check_parameters(f"outputs[{place}].parameters", output.parameters)
     return Request(
         model=ModelName(request.model_name, request.model_version),
-        frames=frames_of(field, _content(field, request), count, rules),
+        frames=frames_of(*_content(field, request), count, rules),
         outputs=check_outputs([output.name for output in request.outputs]),
         id=check_id(request.id),
     )
 
 
-def _content(field: str, request: pb.ModelInferRequest) -> bytes:
-    """The bytes of the input, raw or typed."""
+def _content(field: str, request: pb.ModelInferRequest) -> tuple[str, bytes]:
+    """The bytes of the input, raw or typed, and where they lie."""
     lists = {each.name: values for each, values in request.inputs[0].contents.ListFields()}
     raw = request.raw_input_contents
     if raw:
@@ -75,16 +75,17 @@ def _content(field: str, request: pb.ModelInferRequest) -> bytes:
             raise InvalidInput(f"{field}.contents", "given beside raw_input_contents", "one of them")
         if len(raw) != 1:
             raise InvalidInput("raw_input_contents", f"{len(raw)} of them", "one for each input")
-        return bytes(raw[0])
+        return "raw_input_contents[0]", bytes(raw[0])
     if set(lists) - {_FRAMES_LIST}:
         raise InvalidInput(f"{field}.contents", ", ".join(lists), f"{_FRAMES_LIST}, where UINT8 lies")
     values = np.array(lists.get(_FRAMES_LIST, ()), np.uint32)
-    if values.size and values.max() > np.iinfo(np.uint8).max:
-        place = int(np.argmax(values > np.iinfo(np.uint8).max))
+    beyond = values > np.iinfo(np.uint8).max
+    if beyond.any():
+        place = int(np.argmax(beyond))
         raise InvalidInput(
             f"{field}.contents.{_FRAMES_LIST}[{place}]", str(values[place]), "a whole number from 0 to 255"
         )
-    return values.astype(np.uint8).tobytes()
+    return f"{field}.contents", values.astype(np.uint8).tobytes()
 
 
 def _check_parameters(field: str, parameters: Mapping[str, object]) -> None:
