@@ -18,7 +18,7 @@ from report import Measure, arguments, cpu_times, report
 
 from segsearch.service.index.format import NEIGHBOURS
 from segsearch.service.index.neighbour_building import build
-from segsearch.service.index.neighbours import CellsCompared, import_faiss, nearest
+from segsearch.service.index.neighbours import CandidatesCompared, import_faiss, nearest
 from segsearch.service.index.vectors import packed, unit
 
 NEAREST = 100
@@ -57,7 +57,7 @@ def measure(options: Any, folder: Path) -> list[Measure]:
     assert about.parameters is not None, "so few are all compared: nothing to measure"
 
     faiss.omp_set_num_threads(1)
-    comparison = CellsCompared(faiss.read_index(str(folder / NEIGHBOURS)), about.parameters, embeddings)
+    comparison = CandidatesCompared(faiss.read_index(str(folder / NEIGHBOURS)), about.parameters, embeddings)
     flat = flat_of(faiss, embeddings)
 
     def ours() -> list[np.ndarray]:
@@ -80,6 +80,7 @@ def measure(options: Any, folder: Path) -> list[Measure]:
         Measure("index in memory", (folder / NEIGHBOURS).stat().st_size / 1e6, "MB"),
         Measure("cells", probing.cells),
         Measure("cells looked into, at least", probing.probes),
+        Measure("candidates compared for each one wanted", probing.candidates),
     ]
 
 
@@ -88,7 +89,9 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=200_000)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--kind", choices=("ivf-sq8", "ivf-pq"), help="by the number of segments unless told")
+    parser.add_argument(
+        "--kind", choices=("ivf-sq8", "ivf-pq", "pq-scan"), help="by the number of segments unless told"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

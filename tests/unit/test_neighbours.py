@@ -13,7 +13,7 @@ from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.manifest import NeighbourIndex, Probing
 from segsearch.service.index.neighbour_building import FLAT_BELOW, PQ_FROM, build, kind_for
 from segsearch.service.index.neighbours import import_faiss
-from segsearch.service.index.vectors import cosines, packed, unit
+from segsearch.service.index.vectors import cosines, kept_cosines, packed, unit
 from segsearch.service.index.verification import verify_order
 from tests.made_up_embeddings import clustered, write_generation
 from tests.unit.test_index_generation import reseal
@@ -29,6 +29,13 @@ def everybody(ordinals):
 def many(monkeypatch):
     """As if a thousand embeddings were too many to compare one and all."""
     monkeypatch.setattr(neighbour_building, "FLAT_BELOW", 1_000)
+
+
+@pytest.fixture(params=["ivf-sq8", "pq-scan"])
+def kind(request, many, monkeypatch):  # noqa: ARG001 - it decides among those that are many
+    """Each kind in turn, where there are too many to compare all."""
+    few = neighbour_building.kind_for
+    monkeypatch.setattr(neighbour_building, "kind_for", lambda n: few(n) if few(n) == "flat" else request.param)
 
 
 def plain(embeddings, query, k):
@@ -56,8 +63,8 @@ def test_a_small_generation_needs_no_faiss_file(tmp_path):
     assert not (generation.directory / NEIGHBOURS).exists()
 
 
-@pytest.mark.parametrize("kind", ["ivf-sq8", "ivf-pq"])
-def test_an_index_of_cells_finds_what_it_was_measured_to_find_for_vectors_it_never_saw(tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("kind", ["ivf-sq8", "ivf-pq", "pq-scan"])
+def test_an_index_finds_what_it_was_measured_to_find_for_vectors_it_never_saw(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(neighbour_building, "kind_for", lambda _count: kind)
     embeddings = clustered(COUNT + 100, SIZE)
     generation = write_generation(tmp_path, embeddings[:COUNT])
@@ -67,9 +74,11 @@ def test_an_index_of_cells_finds_what_it_was_measured_to_find_for_vectors_it_nev
     assert recall(generation.neighbours, embeddings[:COUNT], unit(embeddings[COUNT:])) >= 0.95
 
 
-def test_codes_that_find_too_few_give_way_to_finer_ones(tmp_path):
-    embeddings = packed(np.random.default_rng(0).normal(0, 1, (6_000, 31)))  # no clusters, all dimensions in one byte
-    assert build(tmp_path, embeddings, "ivf-pq").kind == "ivf-sq8"
+def test_where_a_few_cells_hold_too_few_neighbours_all_are_looked_through(tmp_path):
+    embeddings = packed(np.random.default_rng(0).normal(0, 1, (6_000, 31)))  # no clusters
+    found = build(tmp_path, embeddings, "ivf-sq8")
+    assert (found.kind, found.parameters.cells) == ("pq-scan", 1)
+    assert found.recall >= 0.95
 
 
 @pytest.mark.usefixtures("many")
@@ -79,7 +88,7 @@ def test_the_same_embeddings_give_the_same_file(tmp_path):
     assert first.manifest.files == second.manifest.files
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("many", "kind")
 def test_more_neighbours_than_the_probed_cells_hold_are_found_too(tmp_path):
     embeddings = clustered(COUNT, SIZE)
     found = write_generation(tmp_path, embeddings).neighbours.nearest(unit(embeddings[0]), COUNT, everybody)
@@ -87,7 +96,7 @@ def test_more_neighbours_than_the_probed_cells_hold_are_found_too(tmp_path):
     assert (np.diff(found.similarities) <= 0).all()
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("many", "kind")
 def test_where_nearly_all_are_gone_those_that_are_left_are_found(tmp_path):
     embeddings = clustered(COUNT, SIZE)
     left = np.array([7, 1_500, 2_999])
@@ -97,7 +106,7 @@ def test_where_nearly_all_are_gone_those_that_are_left_are_found(tmp_path):
     assert sorted(found.ordinals) == left.tolist()
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("many", "kind")
 def test_a_similarity_is_the_cosine_of_what_is_kept(tmp_path):
     embeddings = clustered(COUNT, SIZE)
     found = write_generation(tmp_path, embeddings).neighbours.nearest(unit(embeddings[3]), 5, everybody)
@@ -106,7 +115,7 @@ def test_a_similarity_is_the_cosine_of_what_is_kept(tmp_path):
     assert found.ordinals[0] == 3
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.usefixtures("many", "kind")
 @pytest.mark.parametrize("count", [50, COUNT])
 def test_a_segment_without_an_embedding_is_nobody_s_neighbour(tmp_path, count):
     embeddings = clustered(count, SIZE)
@@ -128,6 +137,15 @@ def test_embeddings_of_any_size_become_unit_vectors():
     np.testing.assert_allclose(unit(vectors), [[root, -root], [1, 0], [0, 0], [0.6, 0.8]], rtol=1e-6)
     assert packed(vectors).dtype == EMBEDDINGS_DTYPE
     assert cosines(unit(vectors), unit(vectors[3])).tolist()[2:] == [0.0, 1.0]
+
+
+def test_cosines_of_what_is_kept_are_those_of_its_unit_vectors():
+    embeddings = packed(clustered(500, 31))
+    embeddings[::7] = 0
+    query = unit(clustered(1, 31, seed=1)[0])
+    known, similarities = kept_cosines(embeddings, query)
+    np.testing.assert_array_equal(known, embeddings.any(axis=1))
+    np.testing.assert_allclose(similarities, cosines(unit(embeddings[known]), query), atol=1e-6)
 
 
 # What is damaged

@@ -16,7 +16,7 @@ from segsearch.core.errors import GenerationCorrupt
 from segsearch.core.files import write_atomically
 from segsearch.service.index.format import EMBEDDINGS, FILES, FORMAT_VERSION, MANIFEST, NEIGHBOURS, SCORES
 
-NeighbourKind = Literal["flat", "ivf-sq8", "ivf-pq"]
+NeighbourKind = Literal["flat", "ivf-sq8", "ivf-pq", "pq-scan"]
 
 _PIECE_BYTES = 4 << 20
 _LIMIT_BYTES = 16 << 20
@@ -73,9 +73,9 @@ class Blend:
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """How an index of cells is asked for candidates."""
+    """How an index is asked for candidates."""
 
-    cells: int
+    cells: int  # one where all are looked at
     probes: int  # cells that are looked into, at least
     candidates: int  # compared by their embeddings, for each one that is wanted
 

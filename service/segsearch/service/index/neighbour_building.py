@@ -1,8 +1,9 @@
 """Makes what finds the neighbours of a segment, and measures how well it does.
 
 Where it stands: `writer` calls this once a generation's embeddings are written; `neighbours` reads what is left here.
-The kind follows the number of segments. Settings are tried, cheapest first, on segments that training did not see,
-until nearly all of the 100 nearest are found; what was measured goes into the manifest.
+The kind follows the number of segments, and how they lie: where a few cells do not hold the neighbours, short codes of
+all segments are looked through. Settings are tried, cheapest first, on segments that training did not see, until nearly
+all of the 100 nearest are found; what was measured goes into the manifest.
 
 N segments, H embedding size, Q segments asked for, B segments of a block.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from segsearch.core.progress import progress, say
 from segsearch.service.index.format import NEIGHBOURS
 from segsearch.service.index.manifest import NeighbourIndex, NeighbourKind, Probing
-from segsearch.service.index.neighbours import CellsCompared, Faiss, import_faiss, nearest
+from segsearch.service.index.neighbours import CandidatesCompared, Faiss, import_faiss, nearest
 from segsearch.service.index.vectors import unit
 
 # Comparing all takes milliseconds up to here, and 80 MB for embeddings of 1,024.
@@ -32,8 +33,7 @@ _QUERIES: Final = 200
 _CELLS_A_ROOT: Final = 4  # cells are so many times the root of N: looking for cells and into them cost about the same
 _TRAINED_A_CELL: Final = 64
 _ROUNDS: Final = 10  # of k-means; more move nothing that counts
-_CANDIDATES: Final = {"ivf-sq8": 2, "ivf-pq": 8}  # for each one wanted: a coarser code mixes up more of them
-_PQ_DIMENSIONS: Final = 4  # that share a byte
+_FEW_CELLS: Final = 1 / 32  # of all: beyond, looking through all codes of four bits costs less
 _BLOCK: Final = 1 << 14  # embeddings that are float32 at a time
 
 
@@ -53,15 +53,15 @@ def check_installed(segment_bound: int, command: str) -> None:
 def build(directory: Path, embeddings: np.ndarray, kind: NeighbourKind | None = None) -> NeighbourIndex:
     """Writes NEIGHBOURS into a directory, where embeddings (N, H) are so many that they need it.
 
-    kind: by N unless told. Product codes that find too few give way to the finer ones.
+    kind: by N unless told. Cells that find too few give way to a look at all.
     """
     kind = kind or kind_for(len(embeddings))
     if kind == "flat":
         return NeighbourIndex("flat", embeddings.shape[1])
     built = _Build(embeddings)
     found = built.tuned(kind)
-    if found.recall < _RECALL_WANTED and kind == "ivf-pq":
-        found = built.tuned("ivf-sq8")
+    if found.recall < _RECALL_WANTED and kind != "pq-scan":
+        found = built.tuned("pq-scan")
     built.faiss.write_index(built.index, str(directory / NEIGHBOURS))
     verdict = "" if found.recall >= RECALL_PROMISED else f", wanted {RECALL_PROMISED}"
     say(f"neighbours: {found.kind} finds {found.recall:.3f} of the {_NEAREST} nearest{verdict}")
@@ -84,19 +84,20 @@ class _Build:
 
     def tuned(self, kind: NeighbourKind) -> NeighbourIndex:
         """An index of this kind, and the first of its settings that finds enough; the last one where none does."""
-        self.index = self._filled(kind)
-        for how in _settings(kind, self._cells):
-            recall = self._recall(how)
-            if recall >= _RECALL_WANTED:
-                break
-        return NeighbourIndex(kind, self._embeddings.shape[1], round(recall, 4), len(self._asked), how)
-
-    def _filled(self, kind: NeighbourKind) -> Faiss:
         size = self._embeddings.shape[1]
-        code = "SQ8" if kind == "ivf-sq8" else f"PQ{_code_bytes(size)}"
-        index = self.faiss.index_factory(size, f"IVF{self._cells},{code}", self.faiss.METRIC_INNER_PRODUCT)
-        index.cp.niter, index.cp.max_points_per_centroid = _ROUNDS, _TRAINED_A_CELL
-        index.cp.min_points_per_centroid = 1  # FAISS warns on stderr of what is measured here anyway
+        for recipe, settings in _attempts(kind, size, self._cells):
+            self.index = self._filled(kind, recipe)
+            for how in settings:
+                recall = self._recall(how)
+                if recall >= _RECALL_WANTED:
+                    return NeighbourIndex(kind, size, round(recall, 4), len(self._asked), how)
+        return NeighbourIndex(kind, size, round(recall, 4), len(self._asked), how)
+
+    def _filled(self, kind: NeighbourKind, recipe: str) -> Faiss:
+        index = self.faiss.index_factory(self._embeddings.shape[1], recipe, self.faiss.METRIC_INNER_PRODUCT)
+        if hasattr(index, "cp"):  # of cells
+            index.cp.niter, index.cp.max_points_per_centroid = _ROUNDS, _TRAINED_A_CELL
+            index.cp.min_points_per_centroid = 1  # FAISS warns on stderr of what is measured here anyway
         index.train(unit(self._embeddings[self._learned]))
         with progress(f"neighbours: {kind}", len(self._embeddings), "segments") as advance:
             for block in _blocks(self._embeddings):
@@ -106,20 +107,28 @@ class _Build:
 
     def _recall(self, how: Probing) -> float:
         """Share of the nearest that is found, each query's own segment left out."""
-        comparison, found = CellsCompared(self.index, how, self._embeddings), 0
+        comparison, found = CandidatesCompared(self.index, how, self._embeddings), 0
         for own, query, least in zip(self._asked, self._queries, self._least, strict=True):
             near = nearest(comparison, query, _NEAREST, partial(np.not_equal, own))
             found += int((near.similarities >= least).sum())
         return found / (_NEAREST * len(self._asked))
 
 
-def _settings(kind: NeighbourKind, cells: int) -> Iterator[Probing]:
-    """From the cheapest up. Fine codes find all where every cell is looked into; coarse ones gain little so late."""
-    probes, last = 1, cells if kind == "ivf-sq8" else max(1, cells // 8)
-    while probes < last:
-        yield Probing(cells, probes, _CANDIDATES[kind])
-        probes *= 2
-    yield Probing(cells, last, _CANDIDATES[kind])
+def _attempts(kind: NeighbourKind, size: int, cells: int) -> Iterator[tuple[str, list[Probing]]]:
+    """What FAISS calls an index of this kind, and how to ask it; from the cheapest up.
+
+    The coarser a code, the more candidates have to be compared: so many for each one wanted.
+    """
+    powers = range(max(1, int(cells * _FEW_CELLS)).bit_length())
+    match kind:
+        case "ivf-sq8":
+            yield f"IVF{cells},SQ8", [Probing(cells, 1 << power, 2) for power in powers]
+        case "ivf-pq":
+            yield f"IVF{cells},PQ{_code_count(size, 4)}", [Probing(cells, 1 << power, 8) for power in powers]
+        case _:
+            for dimensions in (4, 2):  # that share four bits
+                recipe = f"PQ{_code_count(size, dimensions)}x4fs"
+                yield recipe, [Probing(1, 1, candidates) for candidates in (2, 4, 8)]
 
 
 def _least_of_the_nearest(embeddings: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -138,7 +147,6 @@ def _blocks(embeddings: np.ndarray) -> Iterator[np.ndarray]:
         yield unit(embeddings[start : start + _BLOCK])
 
 
-def _code_bytes(size: int) -> int:
-    """Bytes of a product code: the most that divide the embedding and leave each several of its dimensions."""
-    most = max(1, size // _PQ_DIMENSIONS)
-    return max(count for count in range(1, most + 1) if size % count == 0)
+def _code_count(size: int, dimensions: int) -> int:
+    """Parts of a product code: the fewest that divide the embedding and leave each at most so many dimensions."""
+    return min(count for count in range(1, size + 1) if size % count == 0 and size // count <= dimensions)

@@ -19,7 +19,7 @@ import numpy as np
 from segsearch.core.errors import GenerationCorrupt, MissingExtra
 from segsearch.service.index.format import NEIGHBOURS
 from segsearch.service.index.manifest import FileSum, Manifest, Probing
-from segsearch.service.index.vectors import cosines, unit
+from segsearch.service.index.vectors import cosines, kept_cosines, unit
 
 _SPARE: Final = 64  # candidates beyond k, as some may not count
 _ROOM: Final = 2  # cells that are looked into hold so many times what is wanted, if they are of the usual size
@@ -84,7 +84,7 @@ class Neighbours:
     def _opened(self) -> Comparison:
         if self.about.parameters is None:
             return AllCompared(self.embeddings)
-        return CellsCompared(self._read_index(), self.about.parameters, self.embeddings)
+        return CandidatesCompared(self._read_index(), self.about.parameters, self.embeddings)
 
     def _read_index(self) -> Faiss:
         """FAISS trusts its files: this one is proved before it sees a byte."""
@@ -130,23 +130,27 @@ class AllCompared:
         return Compared(self._known, cosines(self._vectors, query), True)
 
 
-class CellsCompared:
-    """An inverted file of FAISS brings candidates; their embeddings are compared."""
+class CandidatesCompared:
+    """An index of FAISS brings candidates; their embeddings are compared."""
 
     def __init__(self, index: Faiss, how: Probing, embeddings: np.ndarray):
         self._faiss = import_faiss("serve")
         self._index, self._how, self._embeddings = index, how, embeddings
 
     def near(self, query: np.ndarray, reach: int) -> Compared:
-        count, cells = len(self._embeddings), self._how.cells
-        wanted = min(count, reach * self._how.candidates)
-        probes = min(cells, max(self._how.probes, _ROOM * wanted * cells // count + 1))
-        asked = self._faiss.SearchParametersIVF(nprobe=probes)
+        wanted = min(len(self._embeddings), reach * self._how.candidates)
+        probes = self._probes(wanted)
+        asked = self._faiss.SearchParametersIVF(nprobe=probes) if self._how.cells > 1 else None
         _, (found,) = self._index.search(query[None], wanted, params=asked)
         ordinals = np.sort(found[found >= 0])  # -1: the cells held no more
-        vectors = unit(self._embeddings[ordinals])
-        known = vectors.any(axis=1)
-        return Compared(ordinals[known], cosines(vectors[known], query), wanted == count and probes == cells)
+        known, similarities = kept_cosines(self._embeddings[ordinals], query)
+        everything = wanted == len(self._embeddings) and probes == self._how.cells
+        return Compared(ordinals[known], similarities, everything)
+
+    def _probes(self, wanted: int) -> int:
+        """Cells to look into: as many as the index was measured with, and enough to hold what is wanted."""
+        cells = self._how.cells
+        return min(cells, max(self._how.probes, _ROOM * wanted * cells // len(self._embeddings) + 1))
 
 
 def import_faiss(command: str) -> Faiss:
