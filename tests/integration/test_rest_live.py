@@ -13,6 +13,7 @@ from segsearch.service.rest.answers import MomentsAnswer, SearchAnswer
 from segsearch.service.settings import Settings
 from tests.library_fixtures import make_videos, serving
 from tests.rest_bodies import problem
+from tests.tiny_model import NAMES
 
 UPLOADS = make_videos(4, seed=7, prefix="up")
 
@@ -113,5 +114,6 @@ def test_metrics_tell_what_is_live(served, videos):
     served.delete(f"/videos/{videos[3].id}")
     told = served.get("/metrics").text.splitlines()
     segments = len(segment_starts(len(UPLOADS[0].frames)))
-    for line in (f"segsearch_live_segments {segments}.0", "segsearch_hidden_videos 1.0", "segsearch_live_sequence 2.0"):
-        assert line in told
+    assert f"segsearch_live_segments {segments}.0" in told
+    assert f"segsearch_live_bytes {2 * len(NAMES) * segments}.0" in told
+    assert {"segsearch_hidden_videos 1.0", "segsearch_live_sequence 2.0"} <= set(told)

@@ -260,12 +260,13 @@ def test_a_port_that_is_taken_is_named(index, tiny_bundle):
         assert f"127.0.0.1:{port}" in refused(index.root, tiny_bundle.directory, "--port", port)
 
 
-def test_serving_imports_no_training_framework():
+def test_serving_imports_no_training_framework_and_no_way_to_send_traces():
     code = (
-        "import sys, segsearch.service.serve_cli, segsearch.service.rest.app, segsearch.service.server,"
+        "import sys, segsearch.service.serve_cli, segsearch.service.processes.serving, segsearch.service.rpc.server,"
         " segsearch.service.jobs.reindex, segsearch.service.evaluation, segsearch.service.scoring.onnx_scorer\n"
         "import onnxruntime\n"
-        "print([name for name in ('tensorflow', 'keras', 'onnx', 'tf2onnx', 'h5py') if name in sys.modules])"
+        "names = ('tensorflow', 'keras', 'onnx', 'tf2onnx', 'h5py', 'opentelemetry.sdk', 'opentelemetry.exporter')\n"
+        "print([name for name in names if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     assert done.stdout.strip() == "[]"

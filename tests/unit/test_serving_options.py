@@ -54,6 +54,12 @@ BAD_SETTINGS = {
     "limits are by key": {"rate_per_s": 1.0},
     "wanted both or neither": {"tls_certificate": Path("cert.pem")},
     "tls_client_ca is 'ca.pem'": {"tls_client_ca": Path("ca.pem")},
+    "traces_endpoint is '127.0.0.1:4318', wanted an http or https URL": {"traces_endpoint": "127.0.0.1:4318"},
+    "traces_endpoint is 'http://'": {"traces_endpoint": "http://"},
+    "traces_endpoint is 'grpc://collector:4317'": {"traces_endpoint": "grpc://collector:4317"},
+    "traces_endpoint is 'http://collector:http'": {"traces_endpoint": "http://collector:http"},
+    "traces_share is nan": {"traces_share": float("nan")},
+    "traces_share is 1.5": {"traces_share": 1.5},
 }
 
 

@@ -92,6 +92,7 @@ class _InUse(Collector):
         yield GaugeMetricFamily("segsearch_generation_segments", "Segments in it.", manifest.segment_count)
         yield GaugeMetricFamily("segsearch_generation_videos", "Videos in it.", manifest.video_count)
         yield GaugeMetricFamily("segsearch_live_segments", "Segments uploaded since.", int(view.delta.alive.sum()))
+        yield GaugeMetricFamily("segsearch_live_bytes", "What their scores take in memory.", view.delta.codes.nbytes)
         yield GaugeMetricFamily(
             "segsearch_hidden_videos", "Its videos replaced or deleted since.", int(view.hidden.sum())
         )

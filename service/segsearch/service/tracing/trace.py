@@ -76,7 +76,7 @@ def add_run(
     """A run of the model is a step of each request whose video was in it: the same times, the same id of the run."""
     wanted = [trace for trace in traces if trace is not None]
     if wanted:
-        facts = {
+        facts: Facts = {
             "segsearch.run.id": secrets.token_hex(8), "segsearch.batch.videos": videos,
             "segsearch.batch.segments": segments, "segsearch.provider": provider,
         }  # fmt: skip

@@ -1,7 +1,8 @@
-"""Traces of a real server's requests, as a collector gets them; and a server whose collector is of no use."""
+"""What a real server tells of its work: to a collector of traces, to Prometheus, and in its log."""
 
 import io
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from segsearch.service.jobs.reindex import reindex
 from segsearch.v1 import search_pb2 as pb
 from segsearch.v1.search_pb2_grpc import SegmentSearchStub
 from tests.collector import Collector, Told, collecting
+from tests.conftest import ROOT
 from tests.integration.test_serving_commands import TIMEOUT_S, command
 from tests.integration.test_serving_grpc import served
 from tests.rpc_serving import failure
@@ -27,6 +29,8 @@ from tests.tiny_model import SPEC
 PARENT = "00f067aa0ba902b7"  # the caller's own span
 WAIT_MS = 200  # of a video for others, so that two can share a run
 PROVIDER = "CPUExecutionProvider"
+# What a metric's name may end in: base units, things that are counted, and what Prometheus has suffixes for.
+UNITS = {"bytes", "frames", "info", "seconds", "segments", "sequence", "total", "videos"}
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,20 @@ def test_the_collector_is_told_whose_traces_they_are(traced):
     assert traced.collector.resource["service.name"] == "segsearch"
 
 
+def test_metrics_are_those_that_the_page_lists_and_their_names_end_in_their_units(traced):
+    upload(traced.url, "measured")
+    told = httpx.get(f"{traced.url}/metrics").text
+    shown = set(re.findall(r"^# TYPE (segsearch_\w+)", told, re.MULTILINE)) - created(told)
+    assert shown == set(re.findall(r"segsearch_\w+", (ROOT / "docs/service.md").read_text()))
+    assert {name.rpartition("_")[2] for name in shown} <= UNITS
+    assert float(re.search(r"^segsearch_device_seconds_total (\S+)", told, re.MULTILINE)[1]) > 0
+
+
+def created(told: str) -> set[str]:
+    """When counting began, which the Prometheus client adds to each counter."""
+    return set(re.findall(r"segsearch_\w+_created", told))
+
+
 def test_a_collector_that_hangs_keeps_no_answer_and_no_end_waiting(index, tiny_bundle):
     with collecting(hangs=True) as collector:
         with served(index, tiny_bundle, "--traces-endpoint", collector.url, "--shutdown-s", 1) as (told, process):
@@ -200,5 +218,5 @@ def test_a_collector_that_hangs_keeps_no_answer_and_no_end_waiting(index, tiny_b
             process.terminate()
             assert process.wait(TIMEOUT_S) == 0
             assert process.stderr is not None
-            (line,) = process.stderr.read().splitlines()
-        assert (set(answers), collector.spans, json.loads(line)["event"]) == ({200}, [], "traces_not_sent")
+            events = {json.loads(line)["event"] for line in process.stderr.read().splitlines()}
+        assert (set(answers), collector.spans, events) == ({200}, [], {"traces_not_sent"})
