@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import GenerationCorrupt, TooManyCalls, UnknownGeneration, VocabularyMismatch
+from segsearch.core.errors import GenerationCorrupt, NoTagInCommon, TooManyCalls, UnknownGeneration
 from segsearch.core.records import write_records
 from segsearch.core.videos import Ratings, serialise_annotations
 from segsearch.core.vocabulary import Entry, Vocabulary
@@ -125,7 +125,7 @@ def test_generations_without_a_tag_in_common_are_refused(index, shards, tmp_path
         reindex(scorer, shards, index, keep=5)
     older, newer = index.open(1), index.open(2)
     object.__setattr__(newer, "vocabulary", Vocabulary([Entry(999, "Ocean")]))
-    with pytest.raises(VocabularyMismatch):
+    with pytest.raises(NoTagInCommon, match="generations 1 and 2"):
         compare(older, newer, K)
 
 

@@ -23,7 +23,8 @@ _PAGE_LIMIT: Final = 10_000  # segments of one message; longer answers come in s
 _DETAILS: Final = "grpc-status-details-bin"
 # Metadata are text; these facts of errors are not.
 _NUMBERS: Final = {
-    "rate_per_s", "retry_after_s", "limit_s", "waiting", "limit", "generation", "sequence", "serving", "known",
+    "rate_per_s", "retry_after_s", "limit_s", "waiting", "limit", "generation", "sequence", "serving", "known", "older",
+    "newer",
 }  # fmt: skip
 _LISTS: Final = {"nearest"}
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from segsearch.core.errors import TooManyCalls, VocabularyMismatch
+from segsearch.core.errors import NoTagInCommon, TooManyCalls
 from segsearch.core.ranking import MAP_CUT, SegmentRatings
 from segsearch.core.vocabulary import Entry
 from segsearch.service.evaluation import Evaluation, evaluate_generation
@@ -86,12 +86,11 @@ class Comparisons:
 def compare(older: Generation, newer: Generation, k: int, ratings: SegmentRatings | None = None) -> Comparison:
     """Compares the best k segments of each tag; with ratings, MAP@100,000 of both too.
 
-    Raises VocabularyMismatch where they have no tag in common.
+    Raises NoTagInCommon.
     """
     shared = [entry for entry in older.vocabulary.entries if entry.label_index in newer.vocabulary]
     if not shared:
-        things = (f"generation {newer.number}", newer.vocabulary.digest, f"generation {older.number}")
-        raise VocabularyMismatch(*things, older.vocabulary.digest)
+        raise NoTagInCommon(older.number, newer.number)
     judged = None
     if ratings is not None:
         judged = (evaluate_generation(older, ratings, MAP_CUT), evaluate_generation(newer, ratings, MAP_CUT))

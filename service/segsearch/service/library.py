@@ -307,8 +307,7 @@ class SegmentLibrary:
     def compare(self, older: int, newer: int, k: int) -> Comparison:
         """What became of each tag's best k segments from one generation of the index to another.
 
-        k: 1 to COMPARED_LIMIT. Raises UnknownGeneration, VocabularyMismatch where they have no tag in common,
-        TooManyCalls, or GenerationCorrupt.
+        k: 1 to COMPARED_LIMIT. Raises UnknownGeneration, NoTagInCommon, TooManyCalls or GenerationCorrupt.
         """
         return self._comparisons.of(older, newer, k)
 

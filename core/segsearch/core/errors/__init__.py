@@ -24,6 +24,7 @@ from segsearch.core.errors.index import GenerationCorrupt, IndexBusy, NoGenerati
 from segsearch.core.errors.library import (
     FeatureSpaceMismatch,
     NoEmbeddings,
+    NoTagInCommon,
     NotIndexing,
     UnknownModel,
     UnknownTag,
@@ -58,8 +59,9 @@ __all__ = [
     "GenerationCorrupt", "GoldenMismatch", "IdempotencyKeyBusy", "IdempotencyKeyReused", "IndexBusy", "InputTooLarge",
     "InvalidInput", "InvalidPageToken", "KeyFileRefused", "LackingScores", "LiveStoreCorrupt", "LiveStoreMissing",
     "MatrixRefused", "MissingExtra", "ModelNotLoaded", "ModelUnfit", "NoEmbeddings", "NoFiles", "NoGeneration",
-    "NotAcceptable", "NotConfigured", "NotIndexing", "OutputNotFinite", "PageTokenExpired", "QueueFull", "RateLimited",
-    "SegsearchError", "ServiceRefused", "ServiceTooSlow", "ServiceUnreachable", "SignatureMismatch", "SignatureRefused",
-    "StorageFailed", "StorageFull", "TooManyCalls", "TooSlow", "Unauthorised", "UnknownGeneration", "UnknownJob",
-    "UnknownModel", "UnknownTag", "UnknownVideo", "UnsupportedContent", "VocabularyMismatch", "restored",
+    "NoTagInCommon", "NotAcceptable", "NotConfigured", "NotIndexing", "OutputNotFinite", "PageTokenExpired",
+    "QueueFull", "RateLimited", "SegsearchError", "ServiceRefused", "ServiceTooSlow", "ServiceUnreachable",
+    "SignatureMismatch", "SignatureRefused", "StorageFailed", "StorageFull", "TooManyCalls", "TooSlow", "Unauthorised",
+    "UnknownGeneration", "UnknownJob", "UnknownModel", "UnknownTag", "UnknownVideo", "UnsupportedContent",
+    "VocabularyMismatch", "restored",
 ]  # fmt: skip

@@ -65,6 +65,16 @@ class VocabularyMismatch(SegsearchError):
         self.thing, self.found, self.other, self.wanted = thing, found, other, wanted
 
 
+class NoTagInCommon(SegsearchError):
+    """Two generations to be compared that have no tag in common."""
+
+    code = "no-tag-in-common"
+
+    def __init__(self, older: int, newer: int):
+        super().__init__(f"generations {older} and {newer} have no tag in common; wanted some to compare")
+        self.older, self.newer = older, newer
+
+
 class FeatureSpaceMismatch(SegsearchError):
     """Features of one extractor and shape were given to a model of another."""
 

@@ -67,6 +67,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.UnknownVideo: Row(HTTPStatus.NOT_FOUND),
     errors.UnknownModel: Row(HTTPStatus.NOT_FOUND),
     errors.NoEmbeddings: Row(HTTPStatus.CONFLICT),
+    errors.NoTagInCommon: Row(HTTPStatus.CONFLICT),
     errors.NotIndexing: Row(HTTPStatus.CONFLICT, "This server only searches: nothing can be added or deleted here."),
     errors.NoGeneration: Row(HTTPStatus.SERVICE_UNAVAILABLE, "No generation is published yet; run a reindex first."),
     errors.GenerationCorrupt: Row(HTTPStatus.SERVICE_UNAVAILABLE, _DAMAGED_INDEX, True),

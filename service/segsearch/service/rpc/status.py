@@ -38,6 +38,7 @@ STATUS: Final[dict[type[SegsearchError], StatusCode]] = {
     errors.UnknownVideo: StatusCode.NOT_FOUND,
     errors.UnknownModel: StatusCode.NOT_FOUND,
     errors.NoEmbeddings: StatusCode.FAILED_PRECONDITION,
+    errors.NoTagInCommon: StatusCode.FAILED_PRECONDITION,
     errors.NotIndexing: StatusCode.FAILED_PRECONDITION,
     errors.NoGeneration: StatusCode.UNAVAILABLE,
     errors.GenerationCorrupt: StatusCode.UNAVAILABLE,
