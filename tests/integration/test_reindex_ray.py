@@ -126,6 +126,17 @@ def test_a_cluster_that_runs_is_used(tmp_path, tiny_bundle, many_shards, alone, 
 
 
 @pytest.mark.slow
+def test_actors_fetch_shards_from_a_server(tmp_path, tiny_bundle, many_shards, alone):
+    port, folder = 8123, many_shards[0].parent  # of a network that nobody else is in
+    server = f"{{ '{sys.executable}' -m http.server {port} --bind 127.0.0.1 --directory '{folder}' >&2 & }} && sleep 1"
+    urls = [f"http://127.0.0.1:{port}/{shard.name}" for shard in many_shards]
+    index = IndexDirectory(tmp_path / "index")
+    code, *_ = finish(start(tiny_bundle, urls, index, before=server))
+    assert code == 0
+    assert index.open_current().manifest.files == alone
+
+
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named(tmp_path, tiny_bundle, many_shards):
     process = start(tiny_bundle, many_shards, IndexDirectory(tmp_path / "index"), "--ray-address", "auto")
     code, _, talk = finish(process)
