@@ -44,7 +44,12 @@ def edge_of(request: Request) -> Edge:
     return edge
 
 
-EdgeDep = Annotated[Edge, Depends(edge_of)]
+# Not a plain function, which would cost a hop to a worker thread.
+async def _edge(request: Request) -> Edge:
+    return edge_of(request)
+
+
+EdgeDep = Annotated[Edge, Depends(_edge)]
 
 
 class QueryModel(BaseModel):

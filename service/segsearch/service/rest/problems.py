@@ -8,6 +8,7 @@ import json
 import logging
 import secrets
 import traceback
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -21,10 +22,13 @@ from segsearch.core.errors import SegsearchError
 from segsearch.service.events import log
 from segsearch.service.rest.answers import ProblemPage
 from segsearch.service.rest.exchange import exchange_of
+from segsearch.service.rest.refusals import Refusals
 
 MEDIA_TYPE: Final = "application/problem+json"
 INFERENCE_PATH: Final = "/v2/"  # below it an error is also what the Open Inference Protocol calls one
 DETAIL_LIMIT: Final = 1000  # characters: what a request makes us quote need not come back whole
+
+Handler = Callable[[Request, Exception], Response]
 
 
 class Row(NamedTuple):
@@ -128,11 +132,31 @@ def problem_page(code: str) -> ProblemPage:
 
 def add_handlers(app: FastAPI) -> None:
     """Makes every error of `app` a problem document: ours, FastAPI's, the router's, and bugs."""
-    app.add_exception_handler(SegsearchError, on_segsearch_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, on_bug)
+    refusals = Refusals()
+
+    async def on_refusal(request: Request, error: Exception) -> Response:
+        await refusals.turn()
+        return on_segsearch_error(request, error)
+
+    for refused in (errors.QueueFull, errors.RateLimited):
+        app.add_exception_handler(refused, on_refusal)
+    for kind, handler in {
+        SegsearchError: on_segsearch_error,
+        RequestValidationError: _on_validation_error,
+        HTTPException: _on_http_exception,
+        ClientDisconnect: _on_disconnect,
+        Exception: on_bug,
+    }.items():
+        app.add_exception_handler(kind, _on_the_loop(handler))
+
+
+def _on_the_loop(handler: Handler) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """A plain function would cost a hop to a worker thread."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return handler(request, error)
+
+    return handle
 
 
 def document(request: Request, status: HTTPStatus, code: str, detail: str, **more: Any) -> Response:

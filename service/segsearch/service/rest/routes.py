@@ -25,7 +25,7 @@ from segsearch.service.rest.answers import (
     score_json,
     tags_answer,
 )  # fmt: skip
-from segsearch.service.rest.edge import Edge, EdgeDep, Nothing, QueryModel, edge_of, failures
+from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, edge_of, failures
 from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_of
 from segsearch.service.rest.metrics import MEDIA_TYPE as METRICS_TYPE
 from segsearch.service.rest.problems import problem_page
@@ -79,7 +79,8 @@ async def score(
         if attempt.content is None:
             video_id, begun = await edge.in_thread(_begun, request, body, query, caller)
             await until_scored(request, begun.scores)
-            attempt.content = await edge.in_thread(_scored, edge, query, video_id, begun)
+            attempt.content, answer = await edge.in_thread(_scored, request, query, video_id, begun)
+            return answer
     return await edge.in_thread(_json, request, attempt.content)
 
 
@@ -89,11 +90,14 @@ def _begun(request: Request, body: bytes, query: ScoreQuery, caller: Caller) -> 
     return video_id, edge.library.begin(upload.frames, caller, add_as=video_id if query.index else None)
 
 
-def _scored(edge: Edge, query: ScoreQuery, video_id: str, begun: Begun) -> bytes:
+def _scored(request: Request, query: ScoreQuery, video_id: str, begun: Begun) -> tuple[bytes, Response]:
+    """The answer's content, to remember, and the answer."""
+    edge = edge_of(request)
     scored, stored = edge.library.finish(begun, query.top)
     edge.metrics.scored_segments.inc(len(scored.starts))
     told = Upload(video_id, len(begun.frames), BundleAnswer.of(scored.bundle), stored)
-    return score_json(told, scored, edge.tag_texts)
+    content = score_json(told, scored, edge.tag_texts)
+    return content, _json(request, content)
 
 
 @router.get("/tags", responses=failures(422, 503), dependencies=[READ])
