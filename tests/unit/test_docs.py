@@ -18,6 +18,7 @@ DOCUMENTS = (
     "docs/results.md",
     "docs/service.md",
     "docs/client.md",
+    "docs/inference.md",
     "docs/index.md",
     "docs/scoring.md",
     "docs/performance.md",
