@@ -8,8 +8,8 @@ import asyncio
 import time
 from typing import Final
 
-PER_S: Final = 50  # refusals; where there are fewer, nobody waits
-LONGEST_S: Final = 2.0  # that anybody waits: beyond 100 callers who come back at once more are refused
+PER_S: Final = 20  # refusals; where there are fewer, nobody waits
+LONGEST_S: Final = 5.0  # that anybody waits: beyond 100 callers who come back at once more are refused
 
 
 class Refusals:
