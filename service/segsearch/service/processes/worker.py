@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from segsearch.core.errors import ModelNotLoaded, SegsearchError
 from segsearch.service import events
-from segsearch.service.processes.link import Link, LinkEnded
+from segsearch.service.processes.link import Answers, Link, LinkEnded
 from segsearch.service.processes.plan import Plan
 from segsearch.service.processes.serving import Crew, Serving, assembled
 from segsearch.service.scoring.batching_scorer import BatchingScorer
@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, joined: socket.socket):
         self._serving: Serving | None = None  # the parent asks for nothing before
         self._proved: BatchingScorer | None = None
-        answers = {"prove": self._prove, "use": self._use, "forget": self._forget, "metrics": self._metrics}
+        answers: Answers = {"prove": self._prove, "use": self._use, "forget": self._forget, "metrics": self._metrics}
         self._link = Link(joined, answers, _end_by_oneself)
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,10 @@ from pydantic import TypeAdapter
 
 from segsearch.core.cli import emit
 from segsearch.service.events import log
-from segsearch.service.processes.link import Link, LinkEnded
+from segsearch.service.processes.link import Answers, Link, LinkEnded
 from segsearch.service.processes.plan import Plan
 from segsearch.service.server import bind
+from segsearch.service.settings import Settings
 
 _MAIN: Final = "from segsearch.service.processes.worker import main; main()"
 _FIRST_PAUSE_S: Final = 0.1  # before one that died is started again; each time twice as long as before
@@ -42,17 +43,19 @@ def serve_by_many(plan: Plan) -> None:
     could not be started, or not ended as they should.
     """
     settings = plan.settings
-    with ExitStack() as stack:
-        ports = {name: stack.enter_context(_held_port(plan, port)) for name, port in
-                 {"port": settings.port, "grpc_port": settings.grpc_port}.items() if port is not None}  # fmt: skip
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="segsearch-")))
-        Workers(replace(plan, settings=replace(settings, **ports)), folder).run()
+    grpc = nullcontext() if settings.grpc_port is None else _held_port(settings, settings.grpc_port)
+    with (
+        _held_port(settings, settings.port) as port, grpc as grpc_port,
+        TemporaryDirectory(prefix="segsearch-") as folder,
+    ):  # fmt: skip
+        settings = replace(settings, port=port, grpc_port=grpc_port)
+        Workers(replace(plan, settings=settings), Path(folder)).run()
 
 
 @contextmanager
-def _held_port(plan: Plan, port: int) -> Iterator[int]:
+def _held_port(settings: Settings, port: int) -> Iterator[int]:
     """A port that is ours, and that workers may listen on; the parent itself never does."""
-    with bind(replace(plan.settings, port=port)) as held:
+    with bind(replace(settings, port=port)) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # only now: nobody else's had it before
         yield held.getsockname()[1]
 
@@ -143,11 +146,12 @@ class Workers:
                 pass_fds=[theirs.fileno()], process_group=0,  # a terminal's Ctrl-C comes by way of the parent alone
             )  # fmt: skip
         worker = self._workers[number] = _Worker(number, process, time.monotonic())
-        answers = {
-            "plan": self._planned, "admit": self._admit, "serving": self._serving, "failed": self._failed,
+        answers: Answers = {
+            "plan": partial(self._planned, worker), "admit": partial(self._admit, worker),
+            "serving": partial(self._serving, worker), "failed": partial(self._failed, worker),
+            "load": self._load, "metrics": self._metrics,
         }  # fmt: skip
-        bound = {name: partial(answer, worker) for name, answer in answers.items()}
-        worker.link = Link(ours, {**bound, "load": self._load, "metrics": self._metrics}, ours.close)
+        worker.link = Link(ours, answers, ours.close)
 
     def _ended(self) -> list[_Worker]:
         ended = [worker for worker in self._workers.values() if worker.process.poll() is not None]
