@@ -1,13 +1,10 @@
 """The library: one generation an answer, a published one takes over, a bad one never does."""
 
-import io
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 
-import httpx
 import numpy as np
 import pytest
 
@@ -24,9 +21,10 @@ from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary, best_classes
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
-from tests.integration.test_serving_commands import server
+from tests.integration.test_serving_grpc import served
 from tests.library_fixtures import make_videos, write_shards
-from tests.tiny_model import NAMES, SPEC, write_tiny_bundle
+from tests.tiny_model import NAMES, write_tiny_bundle
+from tests.traffic import Traffic, Truth, segments_of, what_bundles_say
 
 
 @pytest.fixture
@@ -178,85 +176,19 @@ def test_no_answer_mixes_two_generations(tmp_path, scorer):
     assert mixed == []
 
 
-SEARCHERS, PAUSE_S = 4, 0.02  # 200 searches a second, if each takes no time
-UPLOADS, UPLOAD_PAUSE_S, UPLOAD_FRAMES = 10, 0.05, 12
-
-
-class Traffic:
-    """Searches and uploads over sockets, in threads of their own; looks at every answer and keeps what is wrong."""
-
-    def __init__(self, url: str, segments: dict[str, set[str]]):
-        """segments: ids of those of the library that the even (b) and the odd (a) generations hold."""
-        self.url, self.segments = url, segments
-        self.wrong: list[str] = []
-        self.answered: Counter[int] = Counter()  # by generation
-        self.uploaded: dict[str, int] = {}  # sequence of the last upload that was answered
-        self._stop = threading.Event()
-        jobs = [self._upload, *[self._search] * SEARCHERS]
-        self._threads = [threading.Thread(target=self._again_and_again, args=(job,)) for job in jobs]
-
-    def __enter__(self) -> "Traffic":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _again_and_again(self, job: Callable[[httpx.Client, int], None]) -> None:
-        pause_s = UPLOAD_PAUSE_S if job == self._upload else PAUSE_S
-        with httpx.Client(base_url=self.url, timeout=60) as client:
-            for number in range(1_000_000):
-                started = time.monotonic()
-                try:
-                    job(client, number)
-                except Exception as error:  # whatever it is, a request has failed
-                    self.wrong.append(repr(error))
-                if self._stop.wait(max(0.0, started + pause_s - time.monotonic())):
-                    return
-
-    def _upload(self, client: httpx.Client, number: int) -> None:
-        body = io.BytesIO()
-        np.save(body, np.random.default_rng(number).integers(0, 256, (UPLOAD_FRAMES, SPEC.size), np.uint8))
-        video_id = f"u{number % UPLOADS}"
-        answer = client.post(
-            "/score", params={"video_id": video_id, "index": True}, content=body.getvalue(),
-            headers={"Content-Type": "application/x-npy"},
-        ).raise_for_status()  # fmt: skip
-        self.uploaded[video_id] = answer.json()["stored"]["sequence"]
-
-    def _search(self, client: httpx.Client, _: int) -> None:
-        known = dict(self.uploaded)
-        page = client.get("/search", params={"tag": "Rain", "k": 1_000}).raise_for_status().json()
-        number, found = page["generation"]["number"], Counter(hit["video"] for hit in page["segments"])
-        base = {hit["segment"] for hit in page["segments"] if not hit["video"].startswith("u")}
-        if base != self.segments["a" if number % 2 else "b"]:
-            self.wrong.append(f"generation {number} came with other segments than it holds")
-        if page["sequence"] < max(known.values(), default=0):
-            self.wrong.append(f"sequence {page['sequence']} after {max(known.values())}")
-        if any(found[video_id] != 3 for video_id in known):
-            self.wrong.append(f"uploads {known} came as {found}")
-        self.answered[number] += 1
-
-
 @pytest.mark.slow
 def test_fifty_switches_of_a_live_server_under_load_mix_no_answer_and_fail_no_request(tmp_path, scorer, tiny_bundle):
+    """Each is a reindex of other shards, while others search and upload over both edges."""
     index = IndexDirectory(tmp_path / "index")
     videos = {prefix: make_videos(6, prefix=prefix) for prefix in "ab"}
     files = {prefix: write_shards(tmp_path / prefix, own, 1) for prefix, own in videos.items()}
-    segments = {
-        prefix: {f"{video.id}:{start}" for video in own for start in range(0, len(video.frames), 5)}
-        for prefix, own in videos.items()
-    }
+    held = {prefix: (scorer.bundle.digest, segments_of(scorer, own)) for prefix, own in videos.items()}
+    truth = Truth({number: held["a" if number % 2 else "b"] for number in range(1, 52)}, what_bundles_say([scorer]))
     reindex(scorer, files["a"], index, keep=1_000)
-    started = time.monotonic()
-    with server(index, tiny_bundle) as (url, _), Traffic(url, segments) as traffic:
+    with served(index, tiny_bundle) as (told, _), Traffic(told["url"], told["grpc"], truth) as traffic:
         for number in range(2, 52):
             reindex(scorer, files["a" if number % 2 else "b"], index, keep=1_000)
             wait_until(lambda number=number: traffic.answered[number] > 0 or bool(traffic.wrong))
-    seconds, searches = time.monotonic() - started, traffic.answered.total()
-    print(f"{searches} searches, {max(traffic.uploaded.values())} uploads, 50 switches in {seconds:.0f} s")
+    print(f"50 switches; {traffic.told()}")
     assert traffic.wrong == []
     assert set(range(2, 52)) <= traffic.answered.keys()
