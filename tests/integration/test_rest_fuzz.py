@@ -18,10 +18,11 @@ from tests.library_fixtures import serving
 INSIDE = re.compile(rf'Traceback|File "|line \d+, in|site-packages|{ROOT}|/tmp/pytest|0x[0-9a-f]{{9,}}')
 PATHS = (
     "/search", "/score", "/similar", "/tags", "/livez", "/readyz", "/metrics", "/openapi.json", "/generations",
-    "/generations/1:activate", "/models", "/models:load", "/reindex", "/jobs/x", "/problems/unknown-tag", "/", "/v2",
-    "/search/x", "/%00", "/%2e%2e/%2e%2e/etc/passwd",
+    "/generations/compare", "/generations/1:activate", "/models", "/models:load", "/reindex", "/jobs/x",
+    "/problems/unknown-tag", "/", "/v2", "/v2/models/tiny", "/v2/models/tiny/infer", "/search/x", "/%00",
+    "/%2e%2e/%2e%2e/etc/passwd",
 )  # fmt: skip
-NAMES = ("tag", "k", "top", "prefix", "limit", "video_id", "index", "page_token", "tag[]", "", "é", "\x00")
+NAMES = ("tag", "k", "a", "b", "top", "prefix", "limit", "video_id", "index", "page_token", "tag[]", "", "é", "\x00")
 VALUES = (
     "Rain", "1", "0", "-1", "1e9", "99999999999999999999", "NaN", "true", "", "a b", "\x00", "\U0001f600",
     "%s%n", "';--", "<script>", "../..", "é" * 300, "x" * 5_000, "Rain and", "not", "((", "Rain or Cat",
