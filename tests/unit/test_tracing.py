@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
 
@@ -10,7 +11,7 @@ from segsearch.core.errors import MissingExtra
 from segsearch.service.settings import Settings
 from segsearch.service.tracing.opening import open_traces
 from segsearch.service.tracing.otlp import OtlpTraces
-from segsearch.service.tracing.trace import current
+from segsearch.service.tracing.trace import Trace, current, step, work_for
 from tests.collector import Collector, collecting
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -65,6 +66,22 @@ def test_steps_that_end_after_their_request_are_its_children_too(collector):
         trace.add("late", 1.0, 2.5, {}, failed=True)
     request, late = collector.spans
     assert (late.parent, late.failed, late.ended_ns - late.began_ns) == (request.id, True, 1_500_000_000)
+
+
+def test_a_step_that_fails_is_told_as_one_and_fails_as_before(collector):
+    def work(trace: Trace) -> None:
+        work_for(trace)
+        with step("work") as facts:
+            facts["seen"] = True
+            raise InterruptedError
+
+    with OtlpTraces(collector.url, 1.0, END_S) as traces:
+        trace = traces.begin("request", {}, {})
+        with pytest.raises(InterruptedError):
+            copy_context().run(work, trace)
+        trace.end("request", {})
+    told = collector.spans[0]
+    assert (told.name, told.facts, told.failed) == ("work", {"seen": True}, True)
 
 
 def test_long_facts_are_cut(collector):

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from segsearch.service.rest.exchange import exchange_of
 from segsearch.service.tracing.trace import HEADERS, Fact, Trace, Traces, work_for
 
+_HEADERS: Final = {name.encode(): name for name in HEADERS}
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"))
 
 
@@ -35,10 +36,9 @@ class TracedRequests:
 
 def _headers(scope: Scope) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for raw, value in scope["headers"]:
-        name = raw.decode("latin-1")
-        if name in HEADERS:
-            found.setdefault(name, []).append(value.decode("latin-1"))
+    for name, value in scope["headers"]:
+        if name in _HEADERS:
+            found.setdefault(_HEADERS[name], []).append(value.decode("latin-1"))
     return found
 
 

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextvars import Context
 from importlib.metadata import version
 from typing import Final
 from uuid import uuid4
@@ -130,7 +131,8 @@ class _ToEvents(logging.Handler):
         now_s = time.monotonic()
         if now_s - self._said_s.get(record.msg, -_SAY_AGAIN_S) >= _SAY_AGAIN_S:
             self._said_s[record.msg] = now_s
-            log("traces_not_sent", level=record.levelno, reason=record.getMessage())
+            # Whichever request it was that found it out, it is no line about that one.
+            Context().run(log, "traces_not_sent", level=record.levelno, reason=record.getMessage())
 
 
 def _log_what_fails() -> None:
