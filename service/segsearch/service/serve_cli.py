@@ -1,7 +1,7 @@
 """`segsearch serve`: its options, and what they plan. Heavy imports wait until it runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,137 +34,86 @@ if TYPE_CHECKING:
     from segsearch.service.processes.plan import Plan
 
 
+def _option(variable: str, meaning: str, *names: str) -> Any:
+    """An option that is a variable of the environment, too. names: where the parameter's own will not do."""
+    return typer.Option(*names, envvar=f"SEGSEARCH_{variable}", help=meaning)
+
+
 def serve(
     index: IndexOption,
     bundle: BundleOption,
     cache: CacheOption,
-    host: Annotated[str, typer.Option(envvar="SEGSEARCH_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="SEGSEARCH_PORT", help="Port; 0 takes a free one.")] = 8000,
-    grpc_port: Annotated[
-        int | None, typer.Option(envvar="SEGSEARCH_GRPC_PORT", help="Port for gRPC, too; 0 takes a free one.")
-    ] = None,
+    host: Annotated[str, _option("HOST", "Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, _option("PORT", "Port; 0 takes a free one.")] = 8000,
+    grpc_port: Annotated[int | None, _option("GRPC_PORT", "Port for gRPC, too; 0 takes a free one.")] = None,
     body_limit_bytes: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_BODY_LIMIT_BYTES", help="Largest request body, before and after inflating.")
+        int, _option("BODY_LIMIT_BYTES", "Largest request body, before and after inflating.")
     ] = BODY_LIMIT_BYTES,
     body_timeout_s: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_BODY_TIMEOUT_S", help="How long a request body may take to arrive.")
+        int, _option("BODY_TIMEOUT_S", "How long a request body may take to arrive.")
     ] = BODY_TIMEOUT_S,
     frame_limit: FrameLimitOption = FRAME_LIMIT,
     queue_frames: Annotated[
-        int,
-        typer.Option(
-            envvar="SEGSEARCH_QUEUE_FRAMES", help="Frames that may wait to be scored; beyond that requests are refused."
-        ),
+        int, _option("QUEUE_FRAMES", "Frames that may wait to be scored; beyond that requests are refused.")
     ] = QUEUE_FRAMES,
     batch_wait_ms: Annotated[
-        int,
-        typer.Option(
-            envvar="SEGSEARCH_BATCH_WAIT_MS", help="How long a video waits for others to go through the model with it."
-        ),
+        int, _option("BATCH_WAIT_MS", "How long a video waits for others to go through the model with it.")
     ] = BATCH_WAIT_MS,
-    shutdown_s: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_SHUTDOWN_S", help="How long requests may take after SIGTERM.")
-    ] = 30,
+    shutdown_s: Annotated[int, _option("SHUTDOWN_S", "How long requests may take after SIGTERM.")] = 30,
     drain_s: Annotated[
         int,
-        typer.Option(
-            envvar="SEGSEARCH_DRAIN_S",
-            help="How long requests are still taken after SIGTERM, while /readyz sends new ones elsewhere.",
-        ),
+        _option("DRAIN_S", "How long requests are still taken after SIGTERM, while /readyz sends new ones elsewhere."),
     ] = 0,
     keys: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SEGSEARCH_KEYS", help="File of API keys, read again when it changes; none leaves all open."
-        ),
+        Path | None, _option("KEYS", "File of API keys, read again when it changes; none leaves all open.")
     ] = None,
     allow_open: Annotated[
-        bool,
-        typer.Option(
-            "--allow-open",
-            envvar="SEGSEARCH_ALLOW_OPEN",
-            help="Listen beyond this machine without keys, for everybody.",
-        ),
+        bool, _option("ALLOW_OPEN", "Listen beyond this machine without keys, for everybody.", "--allow-open")
     ] = False,
-    rate_per_s: Annotated[
-        float, typer.Option(envvar="SEGSEARCH_RATE_PER_S", help="Requests a second of one key; 0 sets no limit.")
-    ] = 0.0,
-    rate_burst: Annotated[
-        int, typer.Option(envvar="SEGSEARCH_RATE_BURST", help="Requests that a key may send at once.")
-    ] = 100,
+    rate_per_s: Annotated[float, _option("RATE_PER_S", "Requests a second of one key; 0 sets no limit.")] = 0.0,
+    rate_burst: Annotated[int, _option("RATE_BURST", "Requests that a key may send at once.")] = 100,
     tls_certificate: Annotated[
-        Path | None, typer.Option(envvar="SEGSEARCH_TLS_CERTIFICATE", help="Certificate chain (PEM) to serve HTTPS.")
+        Path | None, _option("TLS_CERTIFICATE", "Certificate chain (PEM) to serve HTTPS.")
     ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(envvar="SEGSEARCH_TLS_KEY", help="The certificate's private key (PEM).")
-    ] = None,
+    tls_key: Annotated[Path | None, _option("TLS_KEY", "The certificate's private key (PEM).")] = None,
     tls_client_ca: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SEGSEARCH_TLS_CLIENT_CA", help="Authority (PEM) whose clients alone are let in: mutual TLS."
-        ),
+        Path | None, _option("TLS_CLIENT_CA", "Authority (PEM) whose clients alone are let in: mutual TLS.")
     ] = None,
     answer_cache_bytes: Annotated[
-        int,
-        typer.Option(
-            envvar="SEGSEARCH_ANSWER_CACHE_BYTES", help="Room for answers to searches, kept until the library changes."
-        ),
+        int, _option("ANSWER_CACHE_BYTES", "Room for answers to searches, kept until the library changes.")
     ] = ANSWER_CACHE_BYTES,
     compact_at_rows: Annotated[
         int,
-        typer.Option(
-            envvar="SEGSEARCH_COMPACT_AT_ROWS",
-            help="So many uploaded segments become part of a new generation by themselves; 0: never.",
+        _option(
+            "COMPACT_AT_ROWS", "So many uploaded segments become part of a new generation by themselves; 0: never."
         ),
     ] = COMPACT_AT_ROWS,
     compact_at_deleted: Annotated[
         float,
-        typer.Option(
-            envvar="SEGSEARCH_COMPACT_AT_DELETED",
-            help="Where such a share of the videos is replaced or deleted (1,000 at least), too; 0: never.",
+        _option(
+            "COMPACT_AT_DELETED",
+            "Where such a share of the videos is replaced or deleted (1,000 at least), too; 0: never.",
         ),
     ] = COMPACT_AT_DELETED,
-    log_requests: Annotated[
-        bool, typer.Option("--log-requests", envvar="SEGSEARCH_LOG_REQUESTS", help="Log a line for each request.")
-    ] = False,
+    log_requests: Annotated[bool, _option("LOG_REQUESTS", "Log a line for each request.", "--log-requests")] = False,
     traces_endpoint: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SEGSEARCH_TRACES_ENDPOINT",
-            help="URL of a collector (OTLP over HTTP) that gets each request's trace.",
-        ),
+        str | None, _option("TRACES_ENDPOINT", "URL of a collector (OTLP over HTTP) that gets each request's trace.")
     ] = None,
     traces_share: Annotated[
-        float,
-        typer.Option(
-            envvar="SEGSEARCH_TRACES_SHARE", help="Share of requests to trace, where callers have not decided, 0 to 1."
-        ),
+        float, _option("TRACES_SHARE", "Share of requests to trace, where callers have not decided, 0 to 1.")
     ] = 1.0,
     bundles: Annotated[
-        Path | None,
-        typer.Option(envvar="SEGSEARCH_BUNDLES", help="Folder whose bundles may be loaded while the server runs."),
+        Path | None, _option("BUNDLES", "Folder whose bundles may be loaded while the server runs.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(envvar="SEGSEARCH_DATA", help="Folder whose shards may be reindexed over the API."),
-    ] = None,
+    data: Annotated[Path | None, _option("DATA", "Folder whose shards may be reindexed over the API.")] = None,
     live: Annotated[
         bool,
-        typer.Option(
-            "--live/--no-live",
-            envvar="SEGSEARCH_LIVE",
-            help="Keep a live store in the index directory, so that uploads can be added.",
-        ),
+        _option("LIVE", "Keep a live store in the index directory, so that uploads can be added.", "--live/--no-live"),
     ] = True,
     workers: Annotated[
-        int,
-        typer.Option(
-            envvar="SEGSEARCH_WORKERS", help="Processes that answer, on the same ports; each has a model of its own."
-        ),
+        int, _option("WORKERS", "Processes that answer, on the same ports; each has a model of its own.")
     ] = 1,
-    check: Annotated[
-        bool, typer.Option("--check", envvar="SEGSEARCH_CHECK", help="Do all that comes before listening, then exit.")
-    ] = False,
+    check: Annotated[bool, _option("CHECK", "Do all that comes before listening, then exit.", "--check")] = False,
     batch: BatchOption = 0,
     threads: ThreadsOption = 0,
     provider: ProviderOption = Provider.auto,
