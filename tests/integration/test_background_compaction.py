@@ -140,7 +140,10 @@ def test_a_compaction_under_way_at_the_end_is_given_up_and_leaves_the_old_genera
 def test_a_server_compacts_by_itself_and_says_so(index, tiny_bundle):
     body = io.BytesIO()
     np.save(body, np.random.default_rng(3).integers(0, 256, (40, SPEC.size), np.uint8))
-    with server(index, tiny_bundle, "--compact-at-rows", 8) as (url, process), httpx.Client(base_url=url) as client:
+    with (
+        server(index, tiny_bundle, "--compact-at-rows", 8) as (url, process),
+        httpx.Client(base_url=url, timeout=TIMEOUT_S) as client,
+    ):
         upload = {"params": {"video_id": "mine", "index": True}, "headers": {"Content-Type": "application/x-npy"}}
         client.post("/score", content=body.getvalue(), **upload).raise_for_status()
         question = {"tag": "Rain", "k": 10}

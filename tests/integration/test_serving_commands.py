@@ -199,7 +199,7 @@ def test_a_new_generation_is_served_without_a_restart_and_without_a_failed_reque
     statuses, stop = [], threading.Event()
 
     def search(url: str) -> None:
-        with httpx.Client(base_url=url) as client:
+        with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
             while not stop.is_set():
                 statuses.append(client.get("/search", params={"tag": "Rain", "k": 5}).status_code)
 
