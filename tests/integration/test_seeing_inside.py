@@ -27,7 +27,8 @@ from tests.rpc_serving import failure
 from tests.tiny_model import SPEC
 
 PARENT = "00f067aa0ba902b7"  # the caller's own span
-WAIT_MS = 200  # of a video for others, so that two can share a run
+BATCH = 8  # segments: videos wait for each other until they have so many
+FULL = 5 * BATCH  # frames of a video that waits for no other
 PROVIDER = "CPUExecutionProvider"
 # What a metric's name may end in: base units, things that are counted, and what Prometheus has suffixes for.
 UNITS = {"bytes", "frames", "info", "seconds", "segments", "sequence", "total", "videos"}
@@ -61,7 +62,7 @@ def traced(tmp_path_factory, scorer, tiny_bundle, shards) -> Iterator[Served]:
     with collecting() as collector, (folder / "log").open("w") as log:
         arguments = command(
             "serve", "--index", index.root, "--bundle", tiny_bundle.directory, "--port", 0, "--grpc-port", 0,
-            "--batch", 8, "--batch-wait-ms", WAIT_MS, "--log-requests", "--traces-endpoint", collector.url,
+            "--batch", BATCH, "--batch-wait-ms", 10_000, "--log-requests", "--traces-endpoint", collector.url,
         )  # fmt: skip
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True) as process:
             try:
@@ -78,7 +79,7 @@ def trace_of(request_id: str) -> str:
     return sha256(request_id.encode()).hexdigest()[:32]
 
 
-def upload(url: str, request_id: str, frame_count: int = 12, **params: object) -> httpx.Response:
+def upload(url: str, request_id: str, frame_count: int = FULL, **params: object) -> httpx.Response:
     out = io.BytesIO()
     np.save(out, np.zeros((frame_count, SPEC.size), np.uint8))
     headers = {
@@ -104,9 +105,10 @@ def test_an_upload_is_followed_from_its_callers_span_through_queue_and_model_to_
     }  # fmt: skip
     assert (request.facts, request.failed) == (expected, False)
     assert [step.parent for step in (queue, device, commit)] == [request.id] * 3
-    assert queue.facts == {"segsearch.frames": 12}
+    assert queue.facts == {"segsearch.frames": FULL}
     assert len(device.facts.pop("segsearch.run.id")) == 16
-    assert device.facts == {"segsearch.batch.videos": 1, "segsearch.batch.segments": 3, "segsearch.provider": PROVIDER}
+    run = {"segsearch.batch.videos": 1, "segsearch.batch.segments": BATCH, "segsearch.provider": PROVIDER}
+    assert device.facts == run
     assert commit.facts == {"segsearch.sequence": stored["sequence"], "segsearch.unchanged": False}
     times = [time for step in (queue, device, commit) for time in (step.began_ns, step.ended_ns)]
     assert [request.began_ns, *times, request.ended_ns] == sorted([request.began_ns, *times, request.ended_ns])
@@ -145,7 +147,7 @@ def test_paths_and_methods_that_lead_nowhere_make_no_names(traced):
 
 def test_videos_that_go_through_the_model_together_share_the_run_and_each_request_has_it(traced):
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda name: upload(traced.url, name, 5), ("one", "two")))
+        list(threads.map(lambda name: upload(traced.url, name, FULL // 2), ("one", "two")))
     (one,), (two,) = (traced.request(name)["device"] for name in ("one", "two"))
     assert (one.facts["segsearch.batch.videos"], one.facts) == (2, two.facts)
     assert (one.trace, two.trace) == (trace_of("one"), trace_of("two"))
@@ -155,7 +157,7 @@ def test_rpcs_are_traced_as_requests_are(traced):
     with grpc.insecure_channel(traced.grpc) as channel:
         stub, caller = SegmentSearchStub(channel), ("traceparent", f"00-{trace_of('rpc')}-{PARENT}-01")
         stub.Score(
-            pb.ScoreRequest(video="theirs", frames=bytes(5 * SPEC.size), index=True), timeout=TIMEOUT_S,
+            pb.ScoreRequest(video="theirs", frames=bytes(FULL * SPEC.size), index=True), timeout=TIMEOUT_S,
             metadata=[("x-request-id", "rpc-upload"), caller],
         )  # fmt: skip
         stub.Search(pb.SearchRequest(tag="Cat", k=3), timeout=TIMEOUT_S, metadata=[("x-request-id", "rpc-search")])
