@@ -22,7 +22,7 @@ from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.scoring.scorer import NOBODY
 from tests.gated_scorer import PATIENCE_S, GatedScorer
-from tests.integration.test_inference_protocol import FRAMES, PATH, document, refused, request_of, tensors_of
+from tests.inference_requests import FRAMES, PATH, document, refused, request_of, tensors_of
 from tests.integration.test_micro_batching import in_background, until
 from tests.library_fixtures import serving
 from tests.rpc_serving import TIMEOUT_S, failure, info, rpc_serving

@@ -25,8 +25,8 @@ EXTENSIONS: Final = ("binary_tensor_data",)
 PLATFORM: Final = "onnxruntime_onnx"
 FRAMES: Final = "frames"
 FRAMES_TYPE: Final = "UINT8"
-_DTYPES: Final = {"FP32": "<f4", "INT64": "<i8", "UINT16": "<u2"}
 ID_LIMIT: Final = 1000  # characters of a request's id, which comes back
+_DTYPES: Final = {"FP32": "<f4", "INT64": "<i8", "UINT16": "<u2"}
 
 
 class _Output(NamedTuple):
@@ -46,6 +46,7 @@ _OUTPUTS: Final = {
     "embeddings": _Output("FP32", lambda m, s: (s, m.embedding_size), lambda _, scores: scores.embeddings),
     "label_indices": _Output("INT64", lambda m, _: (m.class_count,), lambda bundle, _: _label_indices(bundle)),
 }
+OUTPUT_NAMES: Final = tuple(_OUTPUTS)
 
 
 class Tensor(NamedTuple):
@@ -69,9 +70,9 @@ class ModelName:
 
     def check(self, bundle: Bundle) -> None:
         """Raises UnknownModel unless the bundle is the one."""
-        served = ModelName.of(bundle)
-        if self.name != served.name or self.version not in ("", served.version):
-            raise UnknownModel(self.name, self.version, f"{served.name} version {served.version}")
+        in_use = ModelName.of(bundle)
+        if self.name != in_use.name or self.version not in ("", in_use.version):
+            raise UnknownModel(self.name, self.version, f"{in_use.name} version {in_use.version}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,11 +161,11 @@ def frames_of(field: str, data: bytes | memoryview, count: int, rules: Rules) ->
 def check_outputs(names: Sequence[str]) -> tuple[str, ...]:
     """The outputs asked for, all where none is named; raises InvalidInput for one that there is not, or twice."""
     for place, name in enumerate(names):
-        if name not in _OUTPUTS:
-            raise InvalidInput(f"outputs[{place}].name", repr(name[:80]), f"one of {', '.join(_OUTPUTS)}")
+        if name not in OUTPUT_NAMES:
+            raise InvalidInput(f"outputs[{place}].name", repr(name[:80]), f"one of {', '.join(OUTPUT_NAMES)}")
         if name in names[:place]:
             raise InvalidInput(f"outputs[{place}].name", f"{name} twice", "each output once")
-    return tuple(names or _OUTPUTS)
+    return tuple(names) or OUTPUT_NAMES
 
 
 def check_id(given: str) -> str:

@@ -17,8 +17,6 @@ from segsearch.service.rest.access import PUBLIC, READ, WRITE
 from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.edge import Edge, EdgeDep, Nothing, edge_of, failures
 from segsearch.service.rest.inference_answers import (
-    BINARY,
-    JSON,
     InferenceAnswer,
     Live,
     ModelMetadata,
@@ -27,7 +25,7 @@ from segsearch.service.rest.inference_answers import (
     ServerMetadata,
     written,
 )
-from segsearch.service.rest.inference_body import LENGTH_HEADER, Body, read_request
+from segsearch.service.rest.inference_body import BINARY, BYTES, JSON, LENGTH_HEADER, REQUEST_BODY, Body, read_request
 from segsearch.service.rest.request_body import read_body
 from segsearch.service.rest.waiting import caller_of, until_scored
 from segsearch.service.scoring.scorer import Caller
@@ -49,48 +47,15 @@ async def _one_version(name: Name, version: Version) -> ModelName:
 AnyVersion = Annotated[ModelName, Depends(_any_version)]
 OneVersion = Annotated[ModelName, Depends(_one_version)]
 
-# For OpenAPI, which cannot see what is read by hand.
-_PARAMETERS = {"type": "object"}
-_INPUT = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"const": "frames"},
-        "shape": {"type": "array", "items": {"type": "integer"}, "description": "Frames, codes a frame."},
-        "datatype": {"const": "UINT8"},
-        "data": {"type": "array", "description": "Codes row by row, or a list of them for each frame."},
-        "parameters": {**_PARAMETERS, "description": "`binary_data_size`, in place of `data`."},
-    },
-}
-_OUTPUT = {
-    "type": "object",
-    "required": ["name"],
-    "properties": {
-        "name": {"type": "string"},
-        "parameters": {**_PARAMETERS, "description": "`binary_data`: whether it is to lie behind the JSON."},
-    },
-}
-_REQUEST = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "inputs": {"type": "array", "items": _INPUT, "minItems": 1, "maxItems": 1},
-        "outputs": {"type": "array", "items": _OUTPUT, "description": "None: all that the model has."},
-        "parameters": {**_PARAMETERS, "description": "`binary_data_output`: whether all are to lie behind the JSON."},
-    },
-}
-_REQUEST_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": f"Frames of one video. Binary tensors lie behind the JSON, whose length is in {LENGTH_HEADER}.",
-        "content": {JSON: {"schema": _REQUEST}, BINARY: {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 _INFERENCE: Final[dict[str, Any]] = {
-    "response_model": InferenceAnswer, "responses": failures(404, 408, 413, 415, 422, 503),
-    "openapi_extra": _REQUEST_BODY, "dependencies": [WRITE],
-}  # fmt: skip
+    "response_model": InferenceAnswer,
+    "responses": {
+        200: {"description": "Scores; binary tensors lie behind the JSON.", "content": BYTES},
+        **failures(404, 408, 413, 415, 422, 503),
+    },
+    "openapi_extra": REQUEST_BODY,
+    "dependencies": [WRITE],
+}
 
 
 @router.get("/v2", responses=failures(422), dependencies=[PUBLIC])

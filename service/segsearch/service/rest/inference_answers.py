@@ -1,17 +1,14 @@
 """What `/v2` answers, as OpenAPI describes it, and the writing of tensors: as JSON, or behind it."""
 
 import json
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from segsearch.core.bundle import Bundle
 from segsearch.service.inference import PLATFORM, Answer, ModelName, Tensor, input_tensors, output_tensors
-from segsearch.service.rest.inference_body import LENGTH_HEADER
-
-JSON: Final = "application/json"
-BINARY: Final = "application/octet-stream"
+from segsearch.service.rest.inference_body import BINARY, JSON, LENGTH_HEADER
 
 
 class _Answer(BaseModel):

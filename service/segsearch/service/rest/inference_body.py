@@ -16,6 +16,10 @@ from segsearch.core.bundle import Bundle
 from segsearch.core.errors import InputTooLarge, InvalidInput
 from segsearch.core.segments import segment_count
 from segsearch.service.inference import (
+    FRAMES,
+    FRAMES_TYPE,
+    ID_LIMIT,
+    OUTPUT_NAMES,
     ModelName,
     Request,
     Tensor,
@@ -35,6 +39,7 @@ from segsearch.service.rest.uploads.json_values import (
 )
 from segsearch.service.rest.uploads.upload import Rules
 
+JSON, BINARY = "application/json", "application/octet-stream"
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"  # bytes of JSON in front of the tensors
 _DIGITS: Final = 18  # of a length that a body can have
 
@@ -162,3 +167,49 @@ def _check_numbers(bundle: Bundle, frames: int, names: set[str]) -> None:
     count = sum(map(math.prod, shapes))
     if count > NUMBER_LIMIT:
         raise InputTooLarge("outputs", f"{count} numbers as JSON", f"at most {NUMBER_LIMIT}; binary data hold more")
+
+
+# For OpenAPI, which cannot see what is read by hand
+
+
+def _object(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+
+_CODE = {"type": "integer", "minimum": 0, "maximum": 255}
+_INPUT = _object(
+    ["name", "shape", "datatype"],
+    name={"const": FRAMES},
+    shape={
+        "type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2,
+        "description": "Frames, codes a frame.",
+    },
+    datatype={"const": FRAMES_TYPE},
+    data={
+        "type": "array", "items": {"anyOf": [_CODE, {"type": "array", "items": _CODE}]},
+        "description": "Codes row by row, or a list of them for each frame.",
+    },
+    parameters=_object([], binary_data_size={"type": "integer", "description": "In place of `data`."}),
+)  # fmt: skip
+_OUTPUT = _object(
+    ["name"],
+    name={"enum": list(OUTPUT_NAMES)},
+    parameters=_object([], binary_data={"type": "boolean", "description": "Whether it is to lie behind the JSON."}),
+)
+_REQUEST = _object(
+    ["inputs"],
+    id={"type": "string", "maxLength": ID_LIMIT},
+    model_name={"type": "string", "description": "Not looked at: the path says it."},
+    model_version={"type": "string", "description": "Not looked at: the path says it."},
+    inputs={"type": "array", "items": _INPUT, "minItems": 1, "maxItems": 1},
+    outputs={"type": "array", "items": _OUTPUT, "uniqueItems": True, "description": "None: all that the model has."},
+    parameters=_object([], binary_data_output={"type": "boolean", "description": "What holds where none says it."}),
+)
+BYTES: Final[dict[str, Any]] = {BINARY: {"schema": {"type": "string", "format": "binary"}}}
+REQUEST_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": f"Frames of one video. Binary tensors lie behind the JSON, whose length is in {LENGTH_HEADER}.",
+        "content": {JSON: {"schema": _REQUEST}, **BYTES},
+    }
+}
