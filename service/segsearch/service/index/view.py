@@ -24,6 +24,7 @@ from segsearch.service.index.manifest import Manifest
 from segsearch.service.index.neighbours import Nearest
 
 _SPARE = 64  # postings read beyond k where some may be hidden
+_NONE = np.empty(0, np.intp)
 _FEW = 64  # live segments that are not worth a sort of their own
 
 
@@ -124,7 +125,7 @@ class View:
 
     def segments(self, places: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Video ids and start frames (n,) of segments, given as (n,) places."""
-        live = np.flatnonzero(places >= self.base_count) if self._lives else ()
+        live = np.flatnonzero(places >= self.base_count) if self._lives else _NONE
         if not len(live):
             return self.generation.segments(places)
         columns, known = places[live] - self.base_count, places.copy()

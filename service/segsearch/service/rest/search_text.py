@@ -6,7 +6,7 @@ n hits of a part of a page.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -84,7 +84,7 @@ def _moments(page: MomentPage, rows: slice, between: str) -> str:
     ])  # fmt: skip
 
 
-def _escaped(video_ids: list[str]) -> list[str]:
+def _escaped(video_ids: Sequence[str]) -> Sequence[str]:
     """Ids as they stand inside a JSON string."""
     together = "".join(video_ids)
     if together.isascii() and together.isprintable() and '"' not in together and "\\" not in together:

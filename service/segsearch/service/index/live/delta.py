@@ -52,7 +52,8 @@ class Delta:
         """(n,) int64, rising: the columns of segments that can be found, with codes from `lowest` up for a class."""
         row = self.codes[ordinal]
         columns = np.flatnonzero(row >= lowest) if self.tops is None else _in_blocks(row, self.tops[ordinal], lowest)
-        return columns[self.alive.take(columns)]
+        reaching: np.ndarray = columns[self.alive.take(columns)]
+        return reaching
 
 
 class LiveDelta:
