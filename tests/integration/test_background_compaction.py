@@ -3,6 +3,7 @@
 import io
 import json
 import signal
+import threading
 import time
 
 import httpx
@@ -148,10 +149,15 @@ def test_a_server_compacts_by_itself_and_says_so(index, tiny_bundle):
         client.post("/score", content=body.getvalue(), **upload).raise_for_status()
         question = {"tag": "Rain", "k": 10}
         wait_until(lambda: client.get("/search", params=question).json()["generation"]["number"] == 2)
+        # The generation is served a moment before the process that wrote it has ended, and been told of.
+        talk: list[str] = []
+        reader = threading.Thread(target=lambda: talk.extend(process.stderr))
+        reader.start()
+        wait_until(lambda: any("compaction_ended" in line for line in talk))
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0
-    names = [json.loads(line)["event"] for line in errors.splitlines() if line.startswith("{")]
+        assert process.wait(TIMEOUT_S) == 0
+        reader.join()
+    names = [json.loads(line)["event"] for line in talk if line.startswith("{")]
     assert names.index("compaction_started") < names.index("compaction_ended")
 
 
