@@ -280,7 +280,8 @@ def test_those_who_watch_hear_that_the_server_ends_and_do_not_hold_it_up(served_
 def test_the_server_describes_itself(channel):
     database = ProtoReflectionDescriptorDatabase(channel)
     assert set(database.get_services()) == {
-        "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "segsearch.v1.SegmentSearch",
+        "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "inference.GRPCInferenceService",
+        "segsearch.v1.SegmentSearch",
     }  # fmt: skip
     described = database.FindFileContainingSymbol("segsearch.v1.SegmentSearch")
     assert [method.name for method in described.service[0].method][:2] == ["Search", "SearchStream"]
