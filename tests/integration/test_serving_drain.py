@@ -5,14 +5,21 @@ import signal
 import threading
 import time
 
+import grpc
 import httpx
 import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from segsearch.v1 import search_pb2 as pb
+from segsearch.v1.search_pb2_grpc import SegmentSearchStub
 from tests.integration.test_serving_commands import TIMEOUT_S, server
+from tests.integration.test_serving_grpc import served
 from tests.rest_bodies import problem
 from tests.tiny_model import SPEC
 
 DRAIN_S = 5
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 def npy_of(frames: np.ndarray) -> bytes:
@@ -42,33 +49,50 @@ def test_a_second_sigterm_ends_the_draining(index, tiny_bundle):
         assert process.wait(TIMEOUT_S) == 0
 
 
-def test_callers_that_heed_readiness_lose_no_request_under_load(index, tiny_bundle):
-    """Searches and uploads from several callers, each of whom stops once the server says that it drains."""
-    statuses: list[int] = []
-    body = npy_of(np.zeros((40, SPEC.size), np.uint8))
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_callers_that_heed_readiness_lose_no_request_under_load(index, tiny_bundle, workers):
+    """Searches and uploads over both edges, each caller of which stops once the server says that it drains."""
+    answers: list[object] = []
+    frames = np.zeros((40, SPEC.size), np.uint8)
 
-    def call(url: str, upload: bool) -> None:
+    def call_rest(url: str, upload: bool) -> None:
+        body, headers = npy_of(frames), {"content-type": "application/x-npy"}
+        params = {"video_id": f"v{threading.get_ident()}", "index": "true"}
         with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
             while client.get("/readyz").status_code == 200:
                 if upload:
-                    params = {"video_id": f"v{threading.get_ident()}", "index": "true"}
-                    headers = {"content-type": "application/x-npy"}
                     answer = client.post("/score", params=params, content=body, headers=headers)
                 else:
                     answer = client.get("/search", params={"tag": "Rain", "k": 5})
-                statuses.append(answer.status_code)
+                answers.append(answer.status_code)
 
-    with server(index, tiny_bundle, "--drain-s", DRAIN_S) as (url, process):
-        threads = [threading.Thread(target=call, args=(url, upload)) for upload in (True, True, False, False)]
+    def call_rpc(address: str, upload: bool) -> None:
+        with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub, health = SegmentSearchStub(channel), health_pb2_grpc.HealthStub(channel)
+            score = pb.ScoreRequest(video=f"v{threading.get_ident()}", frames=frames.tobytes(), index=True)
+            asked = (stub.Score, score) if upload else (stub.Search, pb.SearchRequest(tag="Rain", k=5))
+            while health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status == SERVING:
+                try:
+                    asked[0](asked[1], timeout=TIMEOUT_S)
+                    answers.append(200)
+                except grpc.RpcError as error:
+                    answers.append(error)
+
+    with served(index, tiny_bundle, "--drain-s", DRAIN_S, "--workers", workers) as (told, process):
+        threads = [
+            threading.Thread(target=call, args=(told[edge], upload))
+            for edge, call in (("url", call_rest), ("grpc", call_rpc))
+            for upload in (True, True, False, False)
+        ]
         for thread in threads:
             thread.start()
-        while len(statuses) < 40:
+        while len(answers) < 40:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join(TIMEOUT_S)
         assert process.wait(TIMEOUT_S) == 0
-    assert set(statuses) == {200}
+    assert set(answers) == {200}
 
 
 # Several servers of one index
