@@ -133,6 +133,11 @@ def test_openapi_says_what_needs_a_key(client):
     secured = {(method.upper(), path) for path, ops in paths.items() for method, op in ops.items() if "security" in op}
     assert secured == {(method, re.sub(r":\w+}", "}", path)) for (method, path), (scope, _) in ROUTES.items() if scope}
     assert {"401", "403", "429"} <= set(paths["/search"]["get"]["responses"])
+    assert {} not in paths["/search"]["get"]["security"]
+
+
+def test_openapi_says_that_a_server_without_keys_takes_requests_without_one(served_library):
+    assert {} in api(served_library).openapi()["paths"]["/search"]["get"]["security"]
 
 
 @pytest.mark.parametrize(

@@ -95,15 +95,15 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         components["securitySchemes"] = SCHEMES
         for route in app.routes:
             if isinstance(route, APIRoute) and route.include_in_schema and needs_of(route).scope is not None:
-                _describe_keys(document["paths"][route.path_format], route)
+                _describe_keys(document["paths"][route.path_format], route, required=app.state.guard.keys is not None)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _describe_keys(operations: dict[str, Any], route: APIRoute) -> None:
+def _describe_keys(operations: dict[str, Any], route: APIRoute, *, required: bool) -> None:
     """Says of a route's operations that they take a key, and what is answered without one."""
     for method in route.methods or ():
         operation = operations[method.lower()]
-        operation["security"] = [{name: []} for name in SCHEMES] + [{}]  # {}: a server without keys takes none
+        operation["security"] = [{name: []} for name in SCHEMES] + ([] if required else [{}])  # {}: or none
         operation["description"] += f"\n\nNeeds a key of scope {needs_of(route).scope} where keys are set."
         operation["responses"] |= {str(status): answer for status, answer in failures(401, 403, 429).items()}

@@ -129,7 +129,10 @@ def problem(code: str, _: Nothing) -> ProblemPage:
     return problem_page(code)
 
 
-@router.get("/metrics", response_class=Response, responses=failures(422), dependencies=[READ])
+@router.get(
+    "/metrics", response_class=Response, dependencies=[READ],
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **failures(422)},
+)  # fmt: skip
 def metrics(edge: EdgeDep, _: Nothing) -> Response:
     """What is counted and measured, for Prometheus."""
     return Response(edge.metrics.text(), media_type=METRICS_TYPE)
