@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from functools import partial
 from types import TracebackType
 from typing import Final
 
@@ -56,6 +55,8 @@ class BatchingScorer:
         self._batch_wait_s, self.metrics = batch_wait_ms / 1000, metrics or QueueMetrics()
         self._changed = threading.Condition()  # its lock guards all that follows
         self._queue = FairQueue(queue_frames)
+        # Not in the callback that asks for it: a video and its scores would hold each other, and the model, for long.
+        self._under_way: dict[Future[Scores], Waiting] = {}
         self._due_s = 0.0  # when the next batch is run, full or not
         self._idle = 0  # threads without work
         self._frames_per_s = 0.0  # of one thread; 0: not known yet
@@ -124,10 +125,11 @@ class BatchingScorer:
             if not self._queue.segments:
                 self._due_s = now_s + self._batch_wait_s
             self._queue.put(waiting)
+            self._under_way[waiting.scores] = waiting
             self.metrics.frames.inc(len(frames))
             self.metrics.videos.inc()
             self._changed.notify_all()
-        waiting.scores.add_done_callback(partial(self._left, waiting))
+        waiting.scores.add_done_callback(self._left)
         return waiting.scores
 
     def _check_room(self, caller: Caller, frame_count: int) -> None:
@@ -147,9 +149,10 @@ class BatchingScorer:
             return limit
         return min(limit, max(SMALLEST_PIECE, -(-segment_count(frame_count) // self._idle)))
 
-    def _left(self, waiting: Waiting, scores: Future[Scores]) -> None:
+    def _left(self, scores: Future[Scores]) -> None:
         """Makes room, as soon as scores are there or nobody wants them."""
         with self._changed:
+            waiting = self._under_way.pop(scores)
             self._queue.leave(waiting)
         self.metrics.frames.dec(len(waiting.frames))
         self.metrics.videos.dec()
