@@ -50,8 +50,11 @@ class TinyModel:
         scores = 1 / (1 + np.exp(-(means @ self.weights + self.biases)))
         return scores.astype(np.float32), means.astype(np.float32)
 
-    def onnx(self) -> onnx.ModelProto:
-        """The same as an ONNX model, batch and window free."""
+    def onnx(self, ballast_rows: int = 0) -> onnx.ModelProto:
+        """The same as an ONNX model, batch and window free.
+
+        ballast_rows: adds a table of so many rows of zeros, (C,) float32 each, of which one is added to each logit.
+        """
         size, class_count = self.weights.shape
         constants = {
             "scale": np.float32(4 / 255), "offset": np.float32(4 / 512 - 2), "weights": self.weights,
@@ -77,6 +80,13 @@ class TinyModel:
             helper.make_node("Gemm", ["embedding", "weights", "biases"], ["logits"]),
             helper.make_node("Sigmoid", ["logits"], ["scores"]),
         ]
+        if ballast_rows:
+            constants["ballast"] = np.zeros((ballast_rows, class_count), np.float32)
+            nodes[-1:] = [
+                helper.make_node("Gather", ["ballast", "counts"], ["nothing"]),
+                helper.make_node("Add", ["logits", "nothing"], ["same_logits"]),
+                helper.make_node("Sigmoid", ["same_logits"], ["scores"]),
+            ]
         graph = helper.make_graph(
             nodes,
             "tiny",
@@ -117,8 +127,11 @@ def tiny_manifest(model: TinyModel, vocabulary: Vocabulary, spec: FeatureSpec = 
     return dataclasses.replace(manifest, **changes)
 
 
-def write_tiny_bundle(root: Path, *, seed: int = 7, names: Sequence[str] = NAMES, spec: FeatureSpec = SPEC) -> Path:
+def write_tiny_bundle(
+    root: Path, *, seed: int = 7, names: Sequence[str] = NAMES, spec: FeatureSpec = SPEC, ballast_rows: int = 0
+) -> Path:
     """Writes `<root>/tiny/1` and returns it."""
     vocabulary = vocabulary_of(names)
     model = TinyModel.seeded(len(vocabulary), spec.size, seed)
-    return write_bundle(root, tiny_manifest(model, vocabulary, spec), vocabulary, model.onnx().SerializeToString())
+    content = model.onnx(ballast_rows).SerializeToString()
+    return write_bundle(root, tiny_manifest(model, vocabulary, spec), vocabulary, content)

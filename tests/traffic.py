@@ -29,7 +29,7 @@ from tests.tiny_model import NAMES, SPEC
 TAG: Final = "Rain"
 SEARCHERS: Final = ("rest", "rest", "rest", "rpc")
 UPLOADERS: Final = ("rest", "rpc")
-SEARCH_PAUSE_S, UPLOAD_PAUSE_S = 0.02, 0.1  # 200 searches and 20 uploads a second, if each takes no time
+SEARCH_PAUSE_S, UPLOAD_PAUSE_S = 0.018, 0.09  # somewhat more than 200 searches and 20 uploads a second, all together
 IDS, VIDEOS, FRAMES = 10, 37, 12  # ids take videos in turn, so that nearly every upload changes something
 TOLERANCE: Final = 5e-4  # of a probability: what codes round off, and other batch mates change
 TIMEOUT_S: Final = 60.0
@@ -78,8 +78,8 @@ class Rest:
         self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
         self.close = self._client.close
 
-    def search(self) -> Found:
-        page = self._client.get("/search", params={"tag": TAG, "k": 1_000}).raise_for_status().json()
+    def search(self, k: int = 1_000) -> Found:
+        page = self._client.get("/search", params={"tag": TAG, "k": k}).raise_for_status().json()
         hits = [(hit["video"], hit["start_s"], hit["score"]) for hit in page["segments"]]
         return Found(page["generation"]["number"], page["generation"]["bundle"]["digest"], page["sequence"], hits)
 
@@ -99,8 +99,8 @@ class Rpc:
         self._channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
         self._stub, self.close = SegmentSearchStub(self._channel), self._channel.close
 
-    def search(self) -> Found:
-        page = self._stub.Search(pb.SearchRequest(tag=TAG, k=1_000), timeout=TIMEOUT_S)
+    def search(self, k: int = 1_000) -> Found:
+        page = self._stub.Search(pb.SearchRequest(tag=TAG, k=k), timeout=TIMEOUT_S)
         hits = [(hit.video, hit.start_s, hit.score) for hit in page.segments]
         return Found(page.generation.number, page.generation.bundle.digest, page.sequence, hits)
 
