@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tiny_data import metrics_of, settings, tiny_arguments
+from segsearch.training.documents import changed
+from segsearch.training.runs.dbof_yt8m import RUN
+from segsearch.training.stages import Run
+from tests.tiny_data import metrics_of, settings, tiny_arguments, tiny_data
 
 # An accelerator cannot be counted on here; TensorFlow takes a processor for two devices just as well.
 PROGRAM = """
@@ -39,8 +42,15 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def on_one(shared, tmp_path_factory):
     """The output folder of a training on one device."""
-    out = tmp_path_factory.mktemp("one")
-    assert _wait(_train(shared, out, devices=1)) == 0
+    return _train_here(shared, tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="module")
+def on_two_machines(shared, tmp_path_factory):
+    """The output folder of the same training and of all five folds, on two machines."""
+    out = tmp_path_factory.mktemp("two")
+    # The second one is done with a fold as soon as it is trained, while the chief still scores what was held out.
+    assert _train_on_two_machines(shared, out) == [0, 0]
     return out
 
 
@@ -49,34 +59,30 @@ def test_two_devices_lose_what_one_does(shared, on_one, tmp_path):
     _assert_same(tmp_path, on_one)
 
 
-def test_two_machines_lose_what_one_device_does(shared, on_one, tmp_path):
-    assert _train_on_two_machines(shared, tmp_path) == [0, 0]
-    _assert_same(tmp_path, on_one)
+def test_two_machines_lose_what_one_device_does(on_one, on_two_machines):
+    _assert_same(on_two_machines, on_one)
 
 
-def test_two_machines_both_sum_up_all_five_folds(shared, tmp_path):
-    # The second one is done with a fold as soon as it is trained, while the chief still scores what was held out.
-    assert _train_on_two_machines(shared, tmp_path, PLAIN, "stage1.epochs=1", fold="all") == [0, 0]
-    folds = json.loads((tmp_path / "folds.json").read_text())["fold_rated_map_at_100k"]
-    checkpoints = [json.loads((tmp_path / f"fold{fold}" / "checkpoint.json").read_text()) for fold in range(5)]
+def test_two_machines_both_sum_up_all_five_folds(on_two_machines):
+    folds = json.loads((on_two_machines / "folds.json").read_text())["fold_rated_map_at_100k"]
+    checkpoints = [json.loads((on_two_machines / f"fold{fold}/checkpoint.json").read_text()) for fold in range(5)]
     assert folds == [checkpoint["metrics"][0]["value"] for checkpoint in checkpoints]
 
 
 def test_a_mean_teacher_teaches_on_two_devices_what_it_does_on_one(shared, on_one, tmp_path):
     # All batches of fold 3 are even: each device gets as large a share of unlabelled segments as of labelled ones.
     changes = (TEACHER, "stage2.batch_size=20")
-    one = _train(shared, tmp_path / "one", *changes, devices=1, fold="3", start=on_one)
     two = _train(shared, tmp_path / "two", *changes, "engine.strategy=mirrored", devices=2, fold="3", start=on_one)
-    assert [_wait(one), _wait(two)] == [0, 0]
+    _train_here(shared, tmp_path / "one", *changes, fold=3, start=on_one)
+    assert _wait(two) == 0
     _assert_same(tmp_path / "two", tmp_path / "one", stages=("fold3",))
 
 
 def test_a_batch_computed_in_parts_gives_the_same_update(shared, tmp_path):
     # Without batch norm, whose statistics are those of a part.
-    whole = _train(shared, tmp_path / "whole", PLAIN, devices=1)
-    parts = _train(shared, tmp_path / "parts", PLAIN, "engine.accumulation=3", devices=1)
-    assert [_wait(whole), _wait(parts)] == [0, 0]
-    _assert_same(tmp_path / "parts", tmp_path / "whole")
+    whole = _train_here(shared, tmp_path / "whole", PLAIN)
+    parts = _train_here(shared, tmp_path / "parts", PLAIN, "engine.accumulation=3")
+    _assert_same(parts, whole)
 
 
 def _assert_same(found: Path, wanted: Path, stages: Sequence[str] = STAGES) -> None:
@@ -94,12 +100,23 @@ def _losses(directory: Path) -> list[float]:
     return [line["loss"] for line in metrics_of(directory) if "loss" in line]
 
 
-def _train_on_two_machines(shared: Path, out: Path, *changes: str, fold: str = "0") -> list[int]:
+def _train_here(shared: Path, out: Path, *changes: str, fold: int = 0, start: Path | None = None) -> Path:
+    """The output folder of a training on one device, in this process."""
+    config = changed(RUN, [*settings(SETTINGS)[1::2], *changes])
+    run = Run(
+        config=config, data=tiny_data(shared, with_unlabelled=True), out=out, start=start, report=lambda **_: None
+    )
+    run.stage_one()
+    run.stage_two(fold)
+    return out
+
+
+def _train_on_two_machines(shared: Path, out: Path) -> list[int]:
     """The exit statuses of both."""
     workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
-    changes = (*changes, "engine.strategy=multiworker")
     machines = [
-        _train(shared, out, *changes, devices=1, fold=fold, cluster=_cluster(workers, index)) for index in range(2)
+        _train(shared, out, "engine.strategy=multiworker", devices=1, fold="all", cluster=_cluster(workers, index))
+        for index in range(2)
     ]
     try:
         return [_wait(machine) for machine in machines]
