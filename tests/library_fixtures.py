@@ -25,7 +25,7 @@ from segsearch.service.rest.app import build
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
-from segsearch.service.server import bind
+from segsearch.service.server import bind, uvicorn_config
 from segsearch.service.settings import Settings
 from tests.tiny_model import SPEC, vocabulary_of, write_tiny_bundle
 
@@ -120,7 +120,7 @@ def serving(library: SegmentLibrary, settings: Settings | None = None) -> Iterat
     """A client of the real application on a real socket, for as long as the block lasts."""
     settings = settings or Settings(port=0)
     listening = bind(settings)
-    server = uvicorn.Server(uvicorn.Config(build(library, settings), log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn_config(build(library, settings), settings, None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

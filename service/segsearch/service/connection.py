@@ -12,6 +12,23 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Whoever takes less of an answer in `write_timeout_s` takes none of it.
 _PROGRESS_BYTES: Final = 64 << 10
+_HEADER_LIMIT: Final = 100
+_TWO_LENGTHS: Final = {b"content-length", b"transfer-encoding"}
+
+
+class _Parser(h11.Connection):
+    """Refuses what h11 lets pass: very many headers, and a request that says in two ways how long its body is. A proxy
+    before us may have believed the other one, and taken for a body what we would take for the next request.
+    """
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """See h11.Connection."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = [name for name, _ in event.headers]
+            if len(names) > _HEADER_LIMIT or _TWO_LENGTHS.issubset(names):
+                raise h11.RemoteProtocolError("too many headers, or two lengths", error_status_hint=400)
+        return event
 
 
 class Connection(H11Protocol):
@@ -23,6 +40,7 @@ class Connection(H11Protocol):
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
+        self.conn = _Parser(h11.SERVER)
         self._owed_s: float | None = None  # the limit that runs
         self._clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None

@@ -57,7 +57,7 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, gua
     # The interactive pages load scripts from third parties; /openapi.json, a route of ours, is all that tools need.
     app = FastAPI(
         title="segsearch", version=version("segsearch"), description=DESCRIPTION,
-        openapi_url=None, docs_url=None, redoc_url=None,
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # `traced_requests` sees more, and all requests
     )  # fmt: skip
     bundle = library.scorer.bundle
