@@ -7,7 +7,7 @@ all pages together are the list of the first one's moment without what went sinc
 holds what another one's moment did not.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from segsearch.service.index.query import ranked
 from segsearch.service.index.view import Ranked, View
 
 
-@dataclass(frozen=True, slots=True)
-class Bookmark:
+class Bookmark(NamedTuple):
     """Where a page ends: what it takes to go on in any later view of the same generation, in whatever process."""
 
     generation: int

@@ -12,6 +12,7 @@ C classes, N segments and V videos of the generation, D of the delta; k what was
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +29,7 @@ _NONE = np.empty(0, np.intp)
 _FEW = 64  # live segments that are not worth a sort of their own
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranked:
+class Ranked(NamedTuple):
     """The best segments for one question, best first."""
 
     places: np.ndarray  # (k,) int64
