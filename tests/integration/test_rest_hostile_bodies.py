@@ -88,6 +88,20 @@ def test_a_hostile_body_gets_its_problem_and_does_nothing(client, kind):
     assert client.post("/score", content=WHOLE, headers={"content-type": NPY}).status_code == 200
 
 
+@pytest.mark.usefixtures("nothing_happens")
+@pytest.mark.parametrize("path", ["/similar", "/v2/models/tiny/infer"])
+def test_they_get_no_further_wherever_else_a_body_is_read(client, path):
+    for kind, hostile in HOSTILE_BODIES.items():
+        headers = {"content-type": hostile.content_type}
+        if hostile.encoding is not None:
+            headers["content-encoding"] = hostile.encoding
+        answer = client.post(path, content=hostile.body, headers=headers)
+        assert 400 <= answer.status_code < 500, (kind, answer.text)
+        assert answer.json()["type"].startswith("/problems/"), kind
+        assert [leak for leak in LEAKS if leak in answer.text] == [], kind
+        assert len(answer.content) < 5_000, kind
+
+
 def test_the_watch_sees_what_unpickling_would_do(watch, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     watch.seen.clear()
