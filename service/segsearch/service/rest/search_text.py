@@ -6,7 +6,7 @@ n hits of a part of a page.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from segsearch.service.pages import MomentPage, Page
 from segsearch.service.rest.answers import GenerationAnswer, TagAnswer, score_texts
 
 PART_HITS: Final = 4096  # written at a time: what they are made of stays in the processor's cache
+_FEW: Final = 256  # hits
 _HIT: Final = '{"segment":"'  # how each hit begins
 _ROWS: Final = 8192  # segments of a video whose texts are kept; those of eleven hours
 
@@ -45,7 +46,7 @@ def head_json(page: Page | MomentPage, next_page_token: str | None = None) -> by
 
 def warm_up() -> None:
     """Makes the tables now, so that the first search need not."""
-    _score_column(","), _start_columns()
+    _score_column(","), _start_columns(), _plain_scores()
 
 
 def _head(page: Page | MomentPage, next_page_token: str | None) -> str:
@@ -66,11 +67,11 @@ def _parts(page: Page | MomentPage, between: str) -> Iterator[str]:
 
 
 def _hits(page: Page, rows: slice, between: str) -> str:
-    videos, codes = _escaped(page.video_ids[rows]), page.codes[rows]
-    middles, ends = _around(page.starts[rows])
+    videos = _escaped(page.video_ids[rows])
+    texts = _few_texts if len(videos) <= _FEW else _many_texts
     parts = [""] * (5 * len(videos))  # one behind the other they are the text
     parts[0::5] = parts[2::5] = videos
-    parts[1::5], parts[3::5], parts[4::5] = middles, ends, _score_column(between).take(codes).tolist()
+    parts[1::5], parts[3::5], parts[4::5] = texts(page.starts[rows], page.codes[rows], between)
     return _HIT + "".join(parts)[: -len(between + _HIT)]
 
 
@@ -93,32 +94,65 @@ def _escaped(video_ids: Sequence[str]) -> Sequence[str]:
     return [escaped[video] for video in video_ids]
 
 
-def _around(starts: np.ndarray) -> tuple[list[str], list[str]]:
-    """What stands between a hit's two video ids, and from the second to the score: n of each."""
+def _few_texts(starts: np.ndarray, codes: np.ndarray, between: str) -> tuple[Iterable[str], ...]:
+    """Of each hit what stands between its two video ids, from the second to the score, and from there to the next hit.
+
+    Each call of numpy would take longer than some hits.
+    """
+    middles, ends = _by_start()
+    at, scores = starts.tolist(), _score_texts(between)
+    return map(middles.__getitem__, at), map(ends.__getitem__, at), map(scores.__getitem__, codes.tolist())
+
+
+def _many_texts(starts: np.ndarray, codes: np.ndarray, between: str) -> tuple[Iterable[str], ...]:
+    """The same."""
     rows = starts // SEGMENT_FRAMES
-    if rows.max(initial=0) < _ROWS and (rows * SEGMENT_FRAMES == starts).all():
-        between, behind = _start_columns()
-        return between.take(rows).tolist(), behind.take(rows).tolist()
-    return _start_texts(starts.tolist())
+    if rows.max(initial=0) >= _ROWS or (rows * SEGMENT_FRAMES != starts).any():
+        return _few_texts(starts, codes, between)
+    middles, ends = _start_columns()
+    return middles.take(rows).tolist(), ends.take(rows).tolist(), _score_column(between).take(codes).tolist()
 
 
-def _start_texts(starts: list[int]) -> tuple[list[str], list[str]]:
-    return [f':{start}","video":"' for start in starts], [
-        f'","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"score":' for start in starts
-    ]
+def _middle(start: int) -> str:
+    return f':{start}","video":"'
+
+
+def _end(start: int) -> str:
+    return f'","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"score":'
+
+
+class _ByStart(dict[int, str]):
+    """Texts by first frame; those of a video's first segments are made once."""
+
+    def __init__(self, text: Callable[[int], str]):
+        super().__init__((start, text(start)) for start in range(0, _ROWS * SEGMENT_FRAMES, SEGMENT_FRAMES))
+        self._text = text
+
+    def __missing__(self, start: int) -> str:
+        return self._text(start)
+
+
+@cache
+def _by_start() -> tuple[_ByStart, _ByStart]:
+    return _ByStart(_middle), _ByStart(_end)
 
 
 @cache
 def _start_columns() -> tuple[Texts, Texts]:
-    """By segment of a video: see `_around`."""
-    between, behind = _start_texts([row * SEGMENT_FRAMES for row in range(_ROWS)])
-    return np.array(between, object), np.array(behind, object)
+    """By segment of a video."""
+    middles, ends = _by_start()
+    return np.array(list(middles.values()), object), np.array(list(ends.values()), object)
+
+
+@cache
+def _score_texts(between: str) -> tuple[str, ...]:
+    """By score code: a hit's score, its end, and how the next one begins."""
+    return tuple(f"{score}}}{between}{_HIT}" for score in score_texts())
 
 
 @cache
 def _score_column(between: str) -> Texts:
-    """By score code: a hit's score, its end, and how the next one begins."""
-    return np.array([f"{score}}}{between}{_HIT}" for score in score_texts()], object)
+    return np.array(_score_texts(between), object)
 
 
 @cache
