@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import GenerationCorrupt, NoTagInCommon, TooManyCalls, UnknownGeneration
+from segsearch.core.errors import GenerationCorrupt, NoTagInCommon, UnknownGeneration
 from segsearch.core.records import write_records
 from segsearch.core.videos import Ratings, serialise_annotations
 from segsearch.core.vocabulary import Entry, Vocabulary
@@ -18,9 +18,12 @@ from segsearch.service.index.format import ORDINALS
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.submission import ranked_classes
-from tests.library_fixtures import write_shards
+from segsearch.v1 import search_pb2 as pb
+from tests.library_fixtures import serving, write_shards
+from tests.rpc_serving import failure, reason, stub_of
 from tests.tiny_model import NAMES, write_tiny_bundle
 
 K = 30
@@ -166,17 +169,25 @@ class Slow(IndexDirectory):
         return super().open(number)
 
 
-def test_a_second_comparison_is_refused_while_one_runs(index):
+def test_while_one_runs_a_second_is_refused_and_searches_go_on(index, scorer):
     slow = Slow(index.root)
-    comparisons, found = Comparisons(slow), []
-    first = threading.Thread(target=lambda: found.append(comparisons.of(1, 1, K)))
-    first.start()
-    assert slow.begun.wait(30)
-    with pytest.raises(TooManyCalls):
-        comparisons.of(1, 1, K)
     slow.go_on.set()
-    first.join()
-    assert [each.mean_overlap for each in found] == [1]
+    library = SegmentLibrary(scorer, slow)
+    slow.begun.clear()
+    slow.go_on.clear()
+    found, path = [], "/generations/compare?a=1&b=1"
+    with serving(library) as rest, stub_of(library) as rpc:
+        first = threading.Thread(target=lambda: found.append(rest.get(path).json()))
+        first.start()
+        assert slow.begun.wait(30)
+        assert rest.get("/search?tag=Rain").status_code == 200
+        refused = rest.get(path)
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/too-many-calls")
+        assert refused.headers["retry-after"] == "1"
+        assert reason(failure(rpc.CompareGenerations, pb.CompareGenerationsRequest(a=1, b=1))) == "too-many-calls"
+        slow.go_on.set()
+        first.join()
+    assert [each["mean_overlap"] for each in found] == [1]
 
 
 def no_ratings():

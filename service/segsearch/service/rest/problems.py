@@ -196,7 +196,7 @@ def _headers(error: SegsearchError) -> dict[str, str]:
     """What an error tells a client's machinery."""
     if isinstance(error, errors.Unauthorised):
         return {"WWW-Authenticate": 'Bearer realm="segsearch"'}
-    if isinstance(error, errors.RateLimited | errors.QueueFull | errors.IdempotencyKeyBusy):
+    if isinstance(error, errors.RateLimited | errors.QueueFull | errors.TooManyCalls | errors.IdempotencyKeyBusy):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, errors.TooSlow):
         return {"Connection": "close"}  # or the rest of the body, which nobody waits for, would keep it open
