@@ -101,32 +101,31 @@ class Workers:
                 self._wait_for_all()
 
     def _begin(self) -> None:
-        """Returns when all serve. The first one alone, as it may find out how the model runs best, and what is wrong
-        is then said once."""
+        """Returns when all serve. The first starts alone: it finds out how the model runs best, and what is wrong."""
         numbers = list(self._pause_s)
         for group in (numbers[:1], numbers[1:]):
             for number in group:
                 self._start(number)
-            while not self._stopping and not all(self._workers[number].serving for number in group):
+            while not all(self._workers[number].serving for number in group):
                 self._wait(None)
+                if self._stopping:
+                    return
                 for ended in self._ended():
-                    if not self._stopping:
-                        _give_up(ended)
-        if not self._stopping:
-            emit(event="ready", **{name: where for name, where in self._where.items() if where},
-                 workers=len(numbers))  # fmt: skip
+                    _give_up(ended)
+        where = {name: place for name, place in self._where.items() if place}
+        emit(event="ready", **where, workers=len(numbers))
 
     def _look_after(self) -> None:
         """Waits for something to happen, and starts who died."""
         due_s = min(self._due_s.values(), default=None)
         self._wait(None if due_s is None else max(0.0, due_s - time.monotonic()))
+        if self._stopping:
+            return
         for ended in self._ended():
-            if not self._stopping:
-                self._start_later(ended)
+            self._start_later(ended)
         for number in [number for number, due_s in self._due_s.items() if due_s <= time.monotonic()]:
-            if not self._stopping:
-                del self._due_s[number]
-                self._start(number)
+            del self._due_s[number]
+            self._start(number)
 
     def _start_later(self, ended: _Worker) -> None:
         if not ended.serving and not any(worker.serving for worker in self._workers.values()):
@@ -170,8 +169,10 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        yield
-        signal.set_wakeup_fd(-1)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
 
     def _told(self, number: int, _: FrameType | None) -> None:
         self._signals.append(signal.Signals(number))

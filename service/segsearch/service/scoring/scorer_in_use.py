@@ -4,8 +4,10 @@ Where it stands: `library` scores through it. What was begun ends on the scorer 
 closed when its last video is done.
 """
 
+import ctypes
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -52,13 +54,14 @@ class ScorerInUse:
         with self._lock:
             lease = self._lease
             lease.users += 1
+        scorer = lease.scorer
         try:
-            scores = submitted(lease.scorer, frames, caller)
+            scores = submitted(scorer, frames, caller)
         except BaseException:
             self._leave(lease)
             raise
         scores.add_done_callback(lambda _: self._leave(lease))
-        return lease.scorer.bundle, scores
+        return scorer.bundle, scores
 
     def replace(self, scorer: Scorer) -> None:
         """From now on videos go to this one."""
@@ -67,7 +70,7 @@ class ScorerInUse:
             lease.replaced = True
             unused = not lease.users
         if unused:
-            _close(lease.scorer)
+            _let_go(lease)
 
     def close(self) -> None:
         """Closes the scorer in use; nothing can be scored afterwards."""
@@ -79,7 +82,16 @@ class ScorerInUse:
             unused = lease.replaced and not lease.users
         if unused:
             # Its own thread may be the one that has just delivered the last scores: that one cannot wait for itself.
-            threading.Thread(target=_close, args=(lease.scorer,), name="closing").start()
+            threading.Thread(target=_let_go, args=(lease,), name="closing").start()
+
+
+def _let_go(lease: _Lease) -> None:
+    """Closes a scorer that nobody will ask for again, and gives its memory back to the system."""
+    _close(lease.scorer)
+    del lease.scorer
+    # Else the C library keeps what a thread took and freed, for that thread: a model for each that loaded one.
+    with suppress(AttributeError):  # a C library that has no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _close(scorer: Scorer) -> None:
