@@ -13,10 +13,13 @@ from segsearch.core.features import FeatureSpec
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import cut_windows, segment_starts, window_bounds
 from segsearch.export.block_graph import block_graph
+from segsearch.export.branches import Fork
 from segsearch.export.calibration import calibrated
 from segsearch.export.networks import line_of
 from segsearch.export.pooling import INPUTS
-from segsearch.export.quantisation import Quantise
+from segsearch.export.quantisation import IntegerDense, Quantise
+from segsearch.export.steps import Scale
+from segsearch.export.vlad import VLADPool
 from segsearch.training.aggregations import (
     ContextGatingConfig,
     DBoFConfig,
@@ -182,10 +185,19 @@ def test_integers_score_nearly_alike_whatever_is_pooled(name, context):
 @pytest.mark.parametrize("name", ["netvlad", "netvlad light", "netfv", "nextvlad", "soft dbof"])
 def test_the_product_behind_descriptors_is_in_integers(name):
     line = line_of(network_of(name), FEATURES.size, 5).folded()
-    first = next(step for step in calibrated(line, videos_of([40, 50])).quantised().body if isinstance(step, Quantise))
-    assert first.zero == 128
+    fork = next(step for step in calibrated(line, videos_of([40, 50])).quantised().body if isinstance(step, Fork))
+    assert {type(branch[-1]) for branch in fork.branches} == {Quantise}
+    assert {branch[-1].zero for branch in fork.branches} == {128}
     uncalibrated = line.quantised()  # no range is known, and none is made up
-    assert uncalibrated is None or not any(isinstance(step, Quantise) for step in uncalibrated.body)
+    forks = () if uncalibrated is None else [step for step in uncalibrated.body if isinstance(step, Fork)]
+    assert not any(isinstance(branch[-1], Quantise) for fork in forks for branch in fork.branches if branch)
+
+
+def test_a_frame_of_a_nextvlad_meets_one_product_which_is_in_integers():
+    line = line_of(network_of("nextvlad"), FEATURES.size, 5).folded()
+    fork = calibrated(line, videos_of([40, 50])).quantised().body[0]
+    for branch in fork.branches:
+        assert [type(step) for step in branch] == [IntegerDense, Scale, VLADPool, Quantise]
 
 
 @settings(max_examples=200)

@@ -10,9 +10,10 @@ from segsearch.core.blocks import Piece, lay_out
 from segsearch.core.errors import ConfigError
 from segsearch.core.segments import segment_count
 from segsearch.export.block_graph import block_graph
+from segsearch.export.branches import Columns, Fork
 from segsearch.export.calibration import calibrated, with_smaller_embedding
-from segsearch.export.pooling import INPUTS
-from segsearch.export.steps import Dense
+from segsearch.export.pooling import INPUTS, MaxPool
+from segsearch.export.steps import AsFloats, Dense
 from tests.tiny_blocks import tiny_line
 from tests.tiny_model import SPEC
 
@@ -33,6 +34,16 @@ def test_the_head_learns_the_mean_embedding(videos):
     line = tiny_line().folded()
     head = calibrated(line, videos).head[0]
     np.testing.assert_allclose(head.mean, embeddings(line, videos).mean(axis=0), atol=1e-5)
+
+
+def test_products_in_branches_learn_the_mean_of_their_rows(videos):
+    line = tiny_line()
+    halves = (Columns(0, SPEC.size // 2), Columns(SPEC.size // 2, SPEC.size))
+    weights = np.eye(SPEC.size // 2, 8, dtype=np.float32)
+    branches = tuple((half, Dense(weights), MaxPool(5)) for half in halves)
+    _, fork = calibrated(dataclasses.replace(line, body=(AsFloats(), Fork(branches))), videos).body
+    found = np.concatenate([branch[1].mean for branch in fork.branches])
+    np.testing.assert_allclose(found, np.concatenate(videos).mean(axis=0), rtol=1e-5)
 
 
 def test_what_training_knows_stays():

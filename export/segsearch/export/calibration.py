@@ -15,6 +15,7 @@ from segsearch.core.blocks import Piece, lay_out
 from segsearch.core.errors import ConfigError
 from segsearch.core.segments import segment_count
 from segsearch.export.block_graph import partial_graph
+from segsearch.export.branches import Fork
 from segsearch.export.folding import Steps
 from segsearch.export.line import Line
 from segsearch.export.pooling import INPUTS
@@ -23,11 +24,7 @@ from segsearch.export.steps import Dense
 
 def calibrated(line: Line, videos: Sequence[np.ndarray]) -> Line:
     """The same line, its products told of the rows that they meet over all segments of the videos (T, F) uint8."""
-    steps = line.body + line.head
-    for place, step in enumerate(steps):
-        if isinstance(step, Dense) and step.mean is None:
-            mean, reach = _mean_and_reach(line, steps[:place], videos)
-            steps = (*steps[:place], dataclasses.replace(step, mean=mean, reach=reach), *steps[place + 1 :])
+    steps = _told(line, (), line.body + line.head, videos)
     return dataclasses.replace(line, body=steps[: len(line.body)], head=steps[len(line.body) :])
 
 
@@ -45,6 +42,21 @@ def with_smaller_embedding(line: Line, videos: Sequence[np.ndarray], size: int) 
     chosen = directions[:, ::-1][:, :size]
     projection = Dense(chosen.astype(np.float32), (-mean @ chosen).astype(np.float32))
     return dataclasses.replace(line, projection=(*line.projection, projection), embedding_size=size)
+
+
+def _told(line: Line, before: Steps, steps: Steps, videos: Sequence[np.ndarray]) -> Steps:
+    """Steps that follow on others, their products told; a fork's in every branch."""
+    for step in steps:
+        match step:
+            case Fork(branches):
+                told = dataclasses.replace(step, branches=tuple(_told(line, before, each, videos) for each in branches))
+            case Dense(mean=None):
+                mean, reach = _mean_and_reach(line, before, videos)
+                told = dataclasses.replace(step, mean=mean, reach=reach)
+            case _:
+                told = step
+        before = (*before, told)
+    return before[len(before) - len(steps) :]
 
 
 def _mean_and_reach(line: Line, steps: Steps, videos: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segsearch.export.folding import Steps, fold
+from segsearch.export.folding import Steps, beside, fold
 from segsearch.export.heads import (
     GatedScores,
     HeadLogits,
@@ -53,13 +53,13 @@ def _sided(head: Any) -> tuple[Dense, SidedScores] | None:
             return Dense(array(head.kernel), array(head.biases)), LogisticScores()
         case MoE():
             gates = Dense(_by_expert(array(head.gates), head.classes))
-            return _beside(gates, _experts(head)), MixtureScores(head.classes, head.config.mixtures)
+            return beside(gates, _experts(head)), MixtureScores(head.classes, head.config.mixtures)
         case LogitMoE():
             shared = head.config.shared_gate
             gates, experts = Dense(_by_expert(array(head.gates), 1 if shared else head.classes)), _experts(head)
             if head.config.batch_norm:
                 gates, experts = _behind(head.gates_bn, gates), _behind(head.experts_bn, experts)
-            return _beside(gates, experts), LogitMixtureScores(head.classes, head.config.mixtures, shared)
+            return beside(gates, experts), LogitMixtureScores(head.classes, head.config.mixtures, shared)
     return None
 
 
@@ -72,7 +72,7 @@ def _gated(head: ProbabilityGating, product: Dense, ungated: SidedScores) -> tup
     own = -np.diag(kernel) * norm.scale if head.config.remove_diagonal else None
     (gates,) = fold((Dense(kernel), norm))
     assert isinstance(gates, Dense)
-    return _beside(gates, product), GatedScores(head.classes, ungated, own=own)
+    return beside(gates, product), GatedScores(head.classes, ungated, own=own)
 
 
 def _experts(head: MoE | LogitMoE) -> Dense:
@@ -84,12 +84,6 @@ def _behind(norm: BatchNorm, product: Dense) -> Dense:
     (folded,) = fold((batch_norm(norm), product))
     assert isinstance(folded, Dense)
     return folded
-
-
-def _beside(*products: Dense) -> Dense:
-    """Products of the same rows as one, their columns side by side."""
-    biases = [np.zeros(p.weights.shape[1], np.float32) if p.biases is None else p.biases for p in products]
-    return Dense(np.concatenate([product.weights for product in products], axis=1), np.concatenate(biases))
 
 
 def _by_expert(columns: np.ndarray, classes: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from segsearch.export.head_weights import array, batch_norm, head_logits, read_h
 from segsearch.export.heads import MixScores
 from segsearch.export.line import Line
 from segsearch.export.pooling import MaxPool, MeanPool, SumPool
-from segsearch.export.steps import Activation, Dense, Dequantise, UnitLength
+from segsearch.export.steps import Activation, Dense, Dequantise, Scale, UnitLength
 from segsearch.export.vlad import AttendedShares, FisherPool, VLADPool
 from segsearch.training.layers.assignment import Assignment
 from segsearch.training.layers.by_stream import ByStream
@@ -112,7 +112,7 @@ def _by_stream(aggregation: ByStream | NeXtVLAD, poolings: list[Any], context: i
         branches.append((Columns(first, first + stream.size), *pooled))
         first += stream.size
     gating = _gating(aggregation.gating)
-    hidden = () if aggregation.hidden is None else _hidden(aggregation.hidden)
+    hidden = () if aggregation.hidden is None else _hidden(aggregation.hidden, poolings)
     return (Fork(tuple(branches)), *hidden, *gating)
 
 
@@ -131,8 +131,8 @@ def _pooling(pooling: Any, context: int) -> Steps | None:
             gated = Fork(((SumPool(context),), gate), "product")
             return (*_assignment(pooling.assignment), gated, UnitLength(UNIT_FLOOR))
         case VLAD():
-            centres = array(pooling.centres) if pooling.form == "residual" else None
-            gates = 1 / (1 + np.exp(-array(pooling.gates))) if pooling.form == "gated" else None
+            centres = array(pooling.centres).T if pooling.form == "residual" else None
+            gates = 1 / (1 + np.exp(-array(pooling.gates).T)) if pooling.form == "gated" else None
             pool = VLADPool(context, fold(_assignment(pooling.assignment)), UNIT_FLOOR, centres, gates)
             return (pool, UnitLength(UNIT_FLOOR))
         case FisherVector():
@@ -145,8 +145,9 @@ def _pooling(pooling: Any, context: int) -> Steps | None:
             attend = (Dense(array(pooling.attend), array(pooling.attend_biases)), Activation("sigmoid"))
             shares = (AttendedShares(pooling.groups, assign, attend),)
             expand = Dense(array(pooling.expand), array(pooling.expand_biases))
-            pool = VLADPool(context, shares, UNIT_FLOOR, array(pooling.centres), groups=pooling.groups)
-            return (expand, pool, batch_norm(pooling.vlad_bn))
+            pool = VLADPool(context, shares, UNIT_FLOOR, array(pooling.centres).T, groups=pooling.groups)
+            norm, order = batch_norm(pooling.vlad_bn), _clusters_first([pooling])
+            return (expand, pool, Scale(norm.scale[order], norm.shift[order]))
     return None  # unmasked groups let padding count, which whole videos do not have
 
 
@@ -154,11 +155,24 @@ def _assignment(assignment: Assignment) -> Steps:
     return Dense(array(assignment.clusters)), batch_norm(assignment.batch_norm), Softmax()
 
 
-def _hidden(hidden: Hidden) -> Steps:
+def _hidden(hidden: Hidden, poolings: list[Any]) -> Steps:
+    kernel = array(hidden.kernel)
+    if all(isinstance(pooling, VLAD | GroupedVLAD) for pooling in poolings):
+        kernel = kernel[_clusters_first(poolings)]
     if hidden.config.form == "bias":
-        return (Dense(array(hidden.kernel), array(hidden.biases)),)
-    normed = (Dense(array(hidden.kernel)), batch_norm(hidden.batch_norm))
+        return (Dense(kernel, array(hidden.biases)),)
+    normed = (Dense(kernel), batch_norm(hidden.batch_norm))
     return (*normed, Activation("relu6")) if hidden.config.form == "batch_norm_relu6" else normed
+
+
+def _clusters_first(vlads: list[Any]) -> np.ndarray:
+    """Where the numbers of a `VLADPool` stand in the network's own descriptors, which go feature by feature."""
+    orders, width = [], 0
+    for vlad in vlads:
+        shape = (vlad.centres if isinstance(vlad, GroupedVLAD) else vlad.assignment.clusters).shape  # (D, K)
+        orders.append(width + np.arange(np.prod(shape)).reshape(shape).T.ravel())
+        width += len(orders[-1])
+    return np.concatenate(orders)
 
 
 def _gating(gating: Any) -> Steps:

@@ -133,7 +133,8 @@ def _from_mean(first: Step, second: Step, third: Step) -> Steps | None:
 def _from_descriptor(first: Step, second: Step) -> Steps | None:
     """Streams' descriptors side by side: values of both signs, of which few are large."""
     if isinstance(first, Fork) and first.meet == "beside" and isinstance(second, Dense) and second.reach:
-        return first, *_from_range(Quantise(second.reach, ZERO_OF_BOTH_SIGNS), second)
+        codes, *product = _from_range(Quantise(second.reach, ZERO_OF_BOTH_SIGNS), second)
+        return first.map(lambda branch: (*branch, codes)), *product
     return None
 
 

@@ -33,31 +33,35 @@ class AttendedShares:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VLADPool:
-    """(N, G D) to (S, D K): each cluster's weighted sum of frames, less its share of the centre, of unit length.
+    """(N, G D) to (S, K D): each cluster's weighted sum of frames, less its share of the centre, of unit length.
 
-    With groups, each of a frame's G parts counts as a frame of its own.
+    With groups, each of a frame's G parts counts as a frame of its own. One cluster stands behind the other, so that
+    numbers of one length lie side by side in memory.
     """
 
     context: int
-    assignment: tuple[Step, ...]  # frames to shares (N, G K)
+    assignment: tuple[Step, ...]  # rows to shares (N, G K)
     floor: float  # of squared lengths
-    centres: np.ndarray | None = None  # (D, K)
-    gates: np.ndarray | None = None  # (D, K), multiply each sum
+    centres: np.ndarray | None = None  # (K, D)
+    gates: np.ndarray | None = None  # (K, D), multiply each sum
     groups: int = 1  # more than one only with centres
+    frames: tuple[Step, ...] = ()  # rows to frames (N, G D), where rows hold more than frames
 
     def write(self, graph: OnnxGraph, rows: str) -> str:
-        frames, shares = gathered(graph, self.context, rows, write_all(graph, self.assignment, rows))
+        frames, shares = (write_all(graph, steps, rows) for steps in (self.frames, self.assignment))
+        frames, shares = gathered(graph, self.context, frames, shares)
         if self.groups > 1 and self.centres is not None:
-            frames, shares = (
+            shares, frames = (
                 graph("Reshape", value, ints(0, -1, size))
-                for value, size in zip((frames, shares), self.centres.shape, strict=True)
+                for value, size in zip((shares, frames), self.centres.shape, strict=True)
             )
-        sums = graph("MatMul", graph("Transpose", frames, perm=[0, 2, 1]), shares)  # (S, D, K)
+        sums = graph("MatMul", graph("Transpose", shares, perm=[0, 2, 1]), frames)  # (S, K, D)
         if self.centres is not None:
-            sums = graph("Sub", sums, graph("Mul", graph("ReduceSum", shares, ints(1), keepdims=1), self.centres))
+            share = graph("Unsqueeze", graph("ReduceSum", shares, ints(1), keepdims=0), ints(2))  # (S, K, 1)
+            sums = graph("Sub", sums, graph("Mul", share, self.centres))
         if self.gates is not None:
             sums = graph("Mul", sums, self.gates)
-        return graph("Flatten", _unit(graph, sums, self.floor), axis=1)
+        return graph("Flatten", _unit(graph, sums, self.floor, axis=2), axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +133,7 @@ def _group_shape(graph: OnnxGraph, rows: str, groups: int) -> str:
     return graph("Concat", graph("Shape", rows, start=0, end=1), ints(groups, -1), axis=0)
 
 
-def _unit(graph: OnnxGraph, value: str, floor: float) -> str:
-    """To length 1 along axis 1."""
-    squares = graph("ReduceSumSquare", value, ints(1), keepdims=1)
+def _unit(graph: OnnxGraph, value: str, floor: float, axis: int = 1) -> str:
+    """To length 1 along an axis."""
+    squares = graph("ReduceSumSquare", value, ints(axis), keepdims=1)
     return graph("Div", value, graph("Sqrt", graph("Max", squares, np.float32(floor))))
