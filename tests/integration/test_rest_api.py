@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,16 @@ def test_the_fast_way_to_write_a_page_equals_the_plain_one(served_library):
     for tag in ("Rain", "Dog bark"):
         page = served_library.search(tag, 100_000)
         assert SearchAnswer.model_validate_json(search_json(page)) == SearchAnswer.of(page)
+
+
+@pytest.mark.parametrize("count", [1, 256, 257])
+@pytest.mark.parametrize("first", [0, 3, 40_000])
+def test_few_hits_and_many_are_written_alike_wherever_they_begin(served_library, count, first):
+    page = served_library.search("Rain", 100)
+    rows = np.arange(count) % len(page.codes)
+    ids, codes = [page.video_ids[row] for row in rows], page.codes[rows]
+    long = replace(page, video_ids=ids, codes=codes, starts=first + 5 * np.arange(count))
+    assert SearchAnswer.model_validate_json(search_json(long)) == SearchAnswer.of(long)
 
 
 RGB, AUDIO = np.ascontiguousarray(FRAMES[:, :8]), np.ascontiguousarray(FRAMES[:, 8:])

@@ -8,6 +8,7 @@ n hits of a part of a page.
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from segsearch.service.pages import MomentPage, Page
 from segsearch.service.rest.answers import GenerationAnswer, TagAnswer, score_texts
 
 PART_HITS: Final = 4096  # written at a time: what they are made of stays in the processor's cache
+_PIECE_PARTS: Final = 4  # sent together: each piece costs a hop to a worker thread and back
 _FEW: Final = 256  # hits
 _HIT: Final = '{"segment":"'  # how each hit begins
 _ROWS: Final = 8192  # segments of a video whose texts are kept; those of eleven hours
@@ -34,9 +36,9 @@ def search_json(page: Page | MomentPage, next_page_token: str | None = None) -> 
 
 def search_lines(page: Page | MomentPage, next_page_token: str | None = None) -> Iterator[bytes]:
     """The same as lines, in pieces: the first line is the answer without its hits, then comes a hit a line."""
-    yield head_json(page, next_page_token) + b"\n"
-    for part in _parts(page, "\n"):
-        yield f"{part}\n".encode()
+    texts = chain([f"{_head(page, next_page_token)}}}"], _parts(page, "\n"))
+    while piece := "\n".join(islice(texts, _PIECE_PARTS)):
+        yield f"{piece}\n".encode()
 
 
 def head_json(page: Page | MomentPage, next_page_token: str | None = None) -> bytes:
