@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +45,7 @@ def test_few_hits_and_many_are_written_alike_wherever_they_begin(served_library,
     page = served_library.search("Rain", 100)
     rows = np.arange(count) % len(page.codes)
     ids, codes = [page.video_ids[row] for row in rows], page.codes[rows]
-    long = replace(page, video_ids=ids, codes=codes, starts=first + 5 * np.arange(count))
+    long = page._replace(video_ids=ids, codes=codes, starts=first + 5 * np.arange(count))
     assert SearchAnswer.model_validate_json(search_json(long)) == SearchAnswer.of(long)
 
 
