@@ -24,7 +24,7 @@ from segsearch.service.rest.request_body import BodyLimits
 from segsearch.service.rest.search_answers import SearchAnswers
 from segsearch.service.rest.search_text import warm_up
 from segsearch.service.rest.traced_requests import TracedRequests
-from segsearch.service.rest.uploads.reader import UploadReader
+from segsearch.service.rest.uploads.reader import FRAMES, UploadReader, frames_schema
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings
@@ -92,6 +92,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         schemas["Problem"] = Problem.model_json_schema()
+        schemas[FRAMES] = frames_schema(app.state.edge.reader.rules.spec)
         components["securitySchemes"] = SCHEMES
         for route in app.routes:
             if isinstance(route, APIRoute) and route.include_in_schema and needs_of(route).scope is not None:

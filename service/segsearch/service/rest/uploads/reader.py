@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from segsearch.core.errors import InvalidInput, UnsupportedContent
+from segsearch.core.features import FeatureSpec
 from segsearch.core.videos import VIDEO_ID_LIMIT, check_video_id
 from segsearch.service.rest.uploads.json_frames import parse_json
 from segsearch.service.rest.uploads.npy_frames import parse_npy, parse_npz
@@ -49,12 +50,13 @@ class UploadReader:
 
 
 # For OpenAPI, which cannot see what is read by hand.
-_ROWS = {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}}}
-_BASE64 = {"type": "string", "format": "byte", "description": "Base64 of the rows, one behind the other."}
-_FRAMES = {
-    "type": "object",
-    "description": "One member for each feature stream of the bundle (/readyz lists them), a row a second.",
-    "additionalProperties": {"oneOf": [_ROWS, _BASE64]},
+FRAMES: Final = "Frames"  # the schema that `frames_schema` is, in the document's components
+_CODE = {"type": "integer", "minimum": 0, "maximum": 255}
+_BASE64 = {
+    "type": "string",
+    "format": "byte",
+    "minLength": 1,
+    "description": "Base64 of the rows, one behind the other.",
 }
 _OBJECT = {
     "type": "object",
@@ -62,7 +64,7 @@ _OBJECT = {
     "required": ["frames"],
     "properties": {
         "video_id": {"type": "string", "minLength": 1, "maxLength": VIDEO_ID_LIMIT, "default": UNNAMED},
-        "frames": _FRAMES,
+        "frames": {"$ref": f"#/components/schemas/{FRAMES}"},
     },
 }
 _BINARY = {
@@ -83,3 +85,23 @@ REQUEST_BODY: Final[dict[str, Any]] = {
         },
     }
 }
+
+
+def frames_schema(spec: FeatureSpec) -> dict[str, Any]:
+    """What OpenAPI says of frames in JSON: how many codes a row has depends on the bundle."""
+    streams = {
+        stream.name: {
+            "oneOf": [
+                {
+                    "type": "array", "minItems": 1,
+                    "items": {"type": "array", "minItems": stream.size, "maxItems": stream.size, "items": _CODE},
+                },
+                _BASE64,
+            ]
+        }
+        for stream in spec.streams
+    }  # fmt: skip
+    return {
+        "type": "object", "description": "A member for each feature stream of the bundle, a row a second.",
+        "properties": streams, "required": list(streams), "additionalProperties": False,
+    }  # fmt: skip
