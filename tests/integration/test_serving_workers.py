@@ -49,18 +49,16 @@ class Served:
     told: dict[str, object]
     log: Path
     bundles: Path
-    data: Path
     keys: Path
-    index: IndexDirectory
     stack: ExitStack = field(default_factory=ExitStack)
 
     @property
     def url(self) -> str:
         return str(self.told["url"])
 
-    def key(self, name: str, scope: Scope = Scope.admin) -> str:
+    def key(self, name: str) -> str:
         """A key that this server takes from now on."""
-        key, kept = make_key(name, scope)
+        key, kept = make_key(name, Scope.admin)
         add_key(self.keys, kept)
         return key
 
@@ -88,12 +86,11 @@ class Served:
 
     def processes(self) -> list[int]:
         """The workers, in the order in which they were started."""
-        return [
-            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        ]
+        parent = self.process.pid
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def start(root: Path, index: IndexDirectory, shards: Path, *options: object) -> Served:
+def start(root: Path, index: IndexDirectory, shards: Path) -> Served:
     bundles = root / "bundles"
     for name, seed in (("one", 7), ("two", 8)):
         write_tiny_bundle(bundles / name, seed=seed)
@@ -104,8 +101,7 @@ def start(root: Path, index: IndexDirectory, shards: Path, *options: object) -> 
             command(
                 "serve", "--index", index.root, "--bundle", bundles / "one/tiny", "--port", 0, "--grpc-port", 0,
                 "--batch", 8, "--workers", WORKERS, "--bundles", bundles, "--data", shards, "--keys", keys,
-                "--log-requests",
-                "--rate-per-s", 0.001, "--rate-burst", BURST, *options,
+                "--log-requests", "--rate-per-s", 0.001, "--rate-burst", BURST,
             ),
             stdout=subprocess.PIPE, stderr=stderr, text=True,
         )  # fmt: skip
@@ -113,7 +109,7 @@ def start(root: Path, index: IndexDirectory, shards: Path, *options: object) -> 
     if not line:
         process.communicate()
         raise AssertionError(log.read_text())
-    return Served(process, json.loads(line), log, bundles, shards, keys, index)
+    return Served(process, json.loads(line), log, bundles, keys)
 
 
 def stop(served: Served) -> None:
