@@ -9,9 +9,8 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from segsearch.service.processes.serving import Crew, Serving, assembled
 from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.security.shared_buckets import SharedBuckets
 
-_LOOK_EVERY_S: Final = 1.0  # for another generation: who is asked by nobody must know of it, too
+_LOOK_EVERY_S: Final = 1.0  # for another generation
 
 
 class Worker:
@@ -56,8 +55,8 @@ class Worker:
     def _serve(self, serving: Serving, *, compacts: bool) -> None:
         bundle = serving.library.scorer.bundle
         if self._link.call("admit", str(bundle.directory), bundle.digest):
-            threading.Thread(target=_keep_looking, args=(serving,), name="look", daemon=True).start()
-            serving.until_stopped(self._ready, compacts=compacts, shares_port=True)
+            with _looking(serving):
+                serving.until_stopped(self._ready, compacts=compacts, shares_port=True)
 
     def _ready(self, url: str, companion: str | None) -> None:
         self._link.call("serving", url, companion)
@@ -113,11 +112,23 @@ class _Everywhere(Collector):
         return iter(families.values())
 
 
-def _keep_looking(serving: Serving) -> None:
-    while True:
-        time.sleep(_LOOK_EVERY_S)
-        with suppress(SegsearchError, OSError):
-            serving.library.view()
+@contextmanager
+def _looking(serving: Serving) -> Iterator[None]:
+    """Another generation is noticed, also where nobody asks for anything."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_EVERY_S):
+            with suppress(SegsearchError, OSError):
+                serving.library.view()
+
+    thread = threading.Thread(target=look, name="look")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _end_by_oneself() -> None:
