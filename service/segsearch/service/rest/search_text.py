@@ -37,8 +37,8 @@ def search_json(page: Page | MomentPage, next_page_token: str | None = None) -> 
 def search_lines(page: Page | MomentPage, next_page_token: str | None = None) -> Iterator[bytes]:
     """The same as lines, in pieces: the first line is the answer without its hits, then comes a hit a line."""
     texts = chain([f"{_head(page, next_page_token)}}}"], _parts(page, "\n"))
-    while piece := "\n".join(islice(texts, _PIECE_PARTS)):
-        yield f"{piece}\n".encode()
+    while piece := list(islice(texts, _PIECE_PARTS)):
+        yield "\n".join([*piece, ""]).encode()
 
 
 def head_json(page: Page | MomentPage, next_page_token: str | None = None) -> bytes:
@@ -71,10 +71,11 @@ def _parts(page: Page | MomentPage, between: str) -> Iterator[str]:
 def _hits(page: Page, rows: slice, between: str) -> str:
     videos = _escaped(page.video_ids[rows])
     texts = _few_texts if len(videos) <= _FEW else _many_texts
-    parts = [""] * (5 * len(videos))  # one behind the other they are the text
-    parts[0::5] = parts[2::5] = videos
-    parts[1::5], parts[3::5], parts[4::5] = texts(page.starts[rows], page.codes[rows], between)
-    return _HIT + "".join(parts)[: -len(between + _HIT)]
+    parts = [_HIT] * (1 + 5 * len(videos))  # one behind the other they are the text
+    parts[1::5] = parts[3::5] = videos
+    parts[2::5], parts[4::5], parts[5::5] = texts(page.starts[rows], page.codes[rows], between)
+    parts[-1] = parts[-1].removesuffix(between + _HIT)
+    return "".join(parts)
 
 
 def _moments(page: MomentPage, rows: slice, between: str) -> str:
