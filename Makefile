@@ -78,7 +78,7 @@ format: $(VENV)/.installed ## rewrite files in the house format
 	@$(BIN)/ruff check --quiet --fix .
 
 bench: $(VENV)/.installed ## every benchmark; each prints `measure | value | target | holds`
-	@for script in $(filter-out $(addprefix benchmarks/,report.py ratios.py random_library.py),$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out $(addprefix benchmarks/,report.py ratios.py random_library.py processes.py),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python $$script || exit 1; done
 
 bench-peers: $(PEERS_VENV)/.installed ## search beside databases; install Debian's postgresql-15 and redis-server first

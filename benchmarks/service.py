@@ -21,9 +21,10 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
+from processes import cpu_seconds
 from random_library import opened, write_index
 from report import Measure, arguments, report
 
@@ -36,6 +37,27 @@ from segsearch.service.settings import Settings
 
 CONNECTIONS = 8
 TIMEOUT_S = 60
+
+
+class Server(NamedTuple):
+    """A process that serves."""
+
+    port: int
+    pid: int
+
+
+class Long(NamedTuple):
+    """One long answer."""
+
+    wall_s: float
+    cpu_s: float  # of both ends
+
+
+class Speed(NamedTuple):
+    """Of answers."""
+
+    per_s: float
+    cpu_ms: float  # of the server, for one
 
 
 # Servers, each in a process of its own
@@ -83,15 +105,15 @@ def copy(connection: socket.socket, content: bytes) -> None:
 
 
 @contextmanager
-def serving(work: Callable[..., None], *given: Any) -> Iterator[int]:
-    """A process that serves; gives its port."""
+def serving(work: Callable[..., None], *given: Any) -> Iterator[Server]:
+    """A process that does this work, which tells its port."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=work, args=(*given, theirs), daemon=True)
     process.start()
     try:
         if not ours.poll(TIMEOUT_S):
             raise TimeoutError(f"{work.__name__} did not come up in {TIMEOUT_S} s")
-        yield ours.recv()
+        yield Server(ours.recv(), process.pid or 0)
     finally:
         process.terminate()
         process.join()
@@ -100,12 +122,12 @@ def serving(work: Callable[..., None], *given: Any) -> Iterator[int]:
 # The client
 
 
-def connect(port: int) -> socket.socket:
+def connect(server: Server) -> socket.socket:
     """A connection; waits until the server accepts."""
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            connection = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
         except ConnectionRefusedError:
             if time.monotonic() > deadline:
                 raise
@@ -137,32 +159,33 @@ def received(connection: socket.socket) -> bytes:
     return piece
 
 
-def per_second(port: int, requests: Sequence[bytes], count: int, status: bytes = b" 200 ") -> float:
-    """Answers a second to so many requests, taken in turn, on connections that are kept busy."""
+def speed(server: Server, requests: Sequence[bytes], count: int, status: bytes = b" 200 ") -> Speed:
+    """Of answers to so many requests, taken in turn, on connections that are kept busy."""
     with ExitStack() as stack:
-        connections = [stack.enter_context(connect(port)) for _ in range(CONNECTIONS)]
-        started = time.perf_counter()
+        connections = [stack.enter_context(connect(server)) for _ in range(CONNECTIONS)]
+        started, cpu_s = time.perf_counter(), cpu_seconds(server.pid)
         for number in range(count + CONNECTIONS):
             connection = connections[number % CONNECTIONS]
             if number >= CONNECTIONS and status not in answer(connection)[0][:20]:
                 raise ConnectionError("an answer of another status")
             if number < count:
                 connection.sendall(requests[number % len(requests)])
-        return count / (time.perf_counter() - started)
+        per_s = count / (time.perf_counter() - started)
+        return Speed(per_s, 1e3 * (cpu_seconds(server.pid) - cpu_s) / count)
 
 
-def seconds_to_last_byte(
-    connection: socket.socket, asked: bytes, room: memoryview, is_last: Callable[[int, bytes], bool]
-) -> float:
+def to_last_byte(
+    server: Server, connection: socket.socket, asked: bytes, room: memoryview, is_last: Callable[[int, bytes], bool]
+) -> Long:
     """From sending to the end, as told by how many bytes came and the last of them. room: for all of them."""
     count = 0
-    started = time.perf_counter()
+    started, cpu_s = time.perf_counter(), cpu_seconds(server.pid) + time.process_time()
     connection.sendall(asked)
     while not is_last(count, bytes(room[max(0, count - 8) : count])):
         if not (got := connection.recv_into(room[count:])):
             raise ConnectionError("the server closed the connection")
         count += got
-    return time.perf_counter() - started
+    return Long(time.perf_counter() - started, cpu_seconds(server.pid) + time.process_time() - cpu_s)
 
 
 # The measures
@@ -180,56 +203,63 @@ def short_searches(root: Path, options: Any) -> list[Measure]:
         etag = next(line for line in head.split(b"\r\n") if line.startswith(b"etag:"))[6:].decode()
         known = [request("tag=tag+0&k=100", extra=f"If-None-Match: {etag}\r\n")]
         sides = {
-            "bare": lambda: per_second(bare, queries, options.requests),
-            "warm": lambda: per_second(kept, queries[:1], options.requests),
-            "another": lambda: per_second(built, queries, options.requests),
-            "known": lambda: per_second(kept, known, options.requests, b" 304 "),
+            "bare": lambda: speed(bare, queries, options.requests),
+            "warm": lambda: speed(kept, queries[:1], options.requests),
+            "another": lambda: speed(built, queries, options.requests),
+            "known": lambda: speed(kept, known, options.requests, b" 304 "),
         }
         for side in sides.values():
             side()  # what is made once is made now
         speeds = [{name: side() for name, side in sides.items()} for _ in range(options.rounds)]
 
     def ratio(name: str) -> float:
-        return median(speed[name] / speed["bare"] for speed in speeds)
+        return median(side[name].per_s / side["bare"].per_s for side in speeds)
+
+    def cpu_ratio(name: str) -> float:
+        return sum(side["bare"].cpu_ms for side in speeds) / sum(side[name].cpu_ms for side in speeds)
 
     return [
         Measure("k=100, warm / constant bytes, throughput", ratio("warm"), at_least=0.85),
         Measure("k=100, another tag each time / constant bytes, throughput", ratio("another"), at_least=0.5),
+        Measure("constant bytes / k=100, warm, CPU time", cpu_ratio("warm")),
+        Measure("constant bytes / k=100, another tag each time, CPU time", cpu_ratio("another")),
         Measure("304 to who has the answer / constant bytes, throughput", ratio("known")),
-        Measure("constant bytes", median(speed["bare"] for speed in speeds), "a second"),
+        Measure("constant bytes", median(side["bare"].per_s for side in speeds), "a second"),
         Measure("bytes of the answer", len(content)),
     ]
 
 
-def long_search(kept: int, form: str, rounds: int) -> list[Measure]:
+def long_search(kept: Server, form: str, rounds: int) -> list[Measure]:
     """100,000 segments to the last byte, beside the copy of the same bytes."""
     asked = request(f"tag=tag+0&k={POSTINGS_CAP}", form)
     with ExitStack() as stack:
-        ours = stack.enter_context(connect(kept))
-        if form == LINES:  # comes in chunks, of which an empty one is the last
-            ended: Callable[[int, bytes], bool] = lambda _, tail: tail.endswith(b"\r\n0\r\n\r\n")  # noqa: E731
-            ours.sendall(asked)
-            content = received(ours)
-            while not ended(0, content[-8:]):
-                content += received(ours)
-        else:
-            ours.sendall(asked)
-            content = b"\r\n\r\n".join(answer(ours))
-            ended = lambda count, _: count == len(content)  # noqa: E731
+        with connect(kept) as first:
+            first.sendall(asked)
+            if form == LINES:  # comes in chunks, of which an empty one is the last
+                ended: Callable[[int, bytes], bool] = lambda _, tail: tail.endswith(b"\r\n0\r\n\r\n")  # noqa: E731
+                content = received(first)
+                while not ended(0, content[-8:]):
+                    content += received(first)
+            else:
+                content = b"\r\n\r\n".join(answer(first))
+                ended = lambda count, _: count == len(content)  # noqa: E731
         yardstick = stack.enter_context(serving(serve_copies, content))
         theirs = stack.enter_context(connect(yardstick))
+        ours = stack.enter_context(connect(kept))  # only now: who says nothing for 10 s is let go
         room = memoryview(bytearray(b"x") * (64 << 20))  # touched: its first use must not count
         times = [
             (
-                seconds_to_last_byte(ours, asked, room, ended),
-                seconds_to_last_byte(theirs, b"x", room, lambda count, _: count == len(content)),
+                to_last_byte(kept, ours, asked, room, ended),
+                to_last_byte(yardstick, theirs, b"x", room, lambda count, _: count == len(content)),
             )
             for _ in range(rounds)
         ]
-    answered, copied = (median(side) for side in zip(*times, strict=True))
-    ratio = median(ours_s / theirs_s for ours_s, theirs_s in times)
+    answered, copied = (median(each.wall_s for each in side) for side in zip(*times, strict=True))
+    ratio = median(our.wall_s / their.wall_s for our, their in times)
+    cpu_ratio = sum(our.cpu_s for our, _ in times) / sum(their.cpu_s for _, their in times)
     return [
         Measure(f"k=100,000 as {form}, last byte / copying it", ratio, at_most=5 if form == LINES else None),
+        Measure(f"k=100,000 as {form}, CPU time of both ends / copying it", cpu_ratio),
         Measure(f"k=100,000 as {form}", answered * 1e3, "ms"),
         Measure(f"copying its {len(content) / 1e6:.1f} MB", copied * 1e3, "ms"),
     ]
