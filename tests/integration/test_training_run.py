@@ -73,7 +73,8 @@ def test_a_trained_network_ranks_rated_segments_better_than_chance(finished, hel
 
 def test_a_run_can_start_from_another_runs_first_stage(finished, tmp_path):
     run, _ = finished
-    with_less = dataclasses.replace(CONFIG, name="other", context_frames=0)
+    short = dataclasses.replace(CONFIG.stage2, epochs=1)
+    with_less = dataclasses.replace(CONFIG, name="other", context_frames=0, stage2=short)
     alone = Run(config=with_less, data=run.data, out=tmp_path, start=run.out, report=lambda **_: None)
     alone.stage_one()
     alone.stage_two(0)
