@@ -6,6 +6,10 @@ SERVE_VENV := .venv-serve
 PEERS_VENV := .venv-peers
 BIN := $(VENV)/bin
 SHARED := $(or $(SEGSEARCH_SHARED),../shared)
+# Tests run in as many processes at once as CI has cores, a file's tests in one of them: what a module's tests share is
+# made once. Files keep their order, which ends with quick ones.
+WORKERS ?= 2
+TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 # $(call install,environment,extras): uv where it is there, else pip; both take the pins of constraints.txt.
@@ -46,8 +50,8 @@ demo: $(VENV)/.installed $(SERVE_VENV)/.installed ## sample data to served answe
 serve: $(SERVE_VENV)/.installed ## serve what the last `make demo` built
 	@$(SERVE_VENV)/bin/segsearch serve --index build/demo/index --bundle build/demo/bundles/demo
 
-test: $(VENV)/.installed $(SERVE_VENV)/.installed ## every test but the slow ones
-	@$(BIN)/python -m pytest -m "not slow and not gpu"
+test: $(VENV)/.installed $(SERVE_VENV)/.installed ## every test but the slow ones; WORKERS=2 at once
+	@$(TESTS) -m "not slow and not gpu"
 
 test-slow: $(VENV)/.installed $(SERVE_VENV)/.installed ## the slow tests
 	@$(BIN)/python -m pytest -m slow
@@ -57,7 +61,7 @@ soak: $(VENV)/.installed $(SERVE_VENV)/.installed ## some minutes: 200,000 rando
 	@$(BIN)/python -m pytest -m slow -k "live or kill or reindex or soak or workers or drain"
 
 check: lint types contracts ## everything a change must pass
-	@$(BIN)/python -m pytest -m "not slow and not gpu" --deselect tests/unit/test_house.py
+	@$(TESTS) -m "not slow and not gpu" --deselect tests/unit/test_house.py
 
 protos: $(VENV)/.installed ## generate Python from proto/
 	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto \
