@@ -33,6 +33,10 @@ def test_another_question_gets_a_page_of_its_own(library, other):
     assert again is not first
 
 
+def test_a_page_keeps_no_more_in_memory_than_its_own_codes(library):
+    assert library.search("Rain", 1000, min_score=0.5).codes.base is None
+
+
 def test_another_view_begins_with_nothing(view):
     memory, page = PageMemory(), page_of(3)
     memory.get(view, asked())

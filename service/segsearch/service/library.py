@@ -358,7 +358,8 @@ def _page(view: View, wanted: Asked) -> Page:
     found, following = page_of(view, asked, wanted.k, wanted.after, lowest=lowest, per_video=wanted.per_video)
     video_ids, starts = view.segments(found.places)
     tags = [view.vocabulary[ordinal] for ordinal in tags_of(asked)]
-    return Page(tags, view.manifest, view.sequence, video_ids, starts, found.codes, found.complete, following)
+    codes = found.codes.copy()  # what they were cut from may be far longer, and stay as long as the page is remembered
+    return Page(tags, view.manifest, view.sequence, video_ids, starts, codes, found.complete, following)
 
 
 def _tell_search(began_s: float, k: int, page: Page | MomentPage) -> None:
