@@ -26,7 +26,7 @@ TIMEOUT_S = 120  # of a process that starts on a busy machine
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-c", "from segsearch.core.cli import main; main()", *map(str, arguments)]
+    return [sys.executable, "-P", "-c", "from segsearch.core.cli import main; main()", *map(str, arguments)]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

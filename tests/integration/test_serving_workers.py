@@ -96,6 +96,7 @@ def start(root: Path, index: IndexDirectory, shards: Path) -> Served:
         write_tiny_bundle(bundles / name, seed=seed)
     keys, log = root / "keys", root / "log"
     add_key(keys, make_key("nobody", Scope.read)[1])
+    (root / "numpy.py").write_text("raise SystemExit('not the module that was meant')")  # what lies about is not run
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command(
@@ -103,7 +104,7 @@ def start(root: Path, index: IndexDirectory, shards: Path) -> Served:
                 "--batch", 8, "--workers", WORKERS, "--bundles", bundles, "--data", shards, "--keys", keys,
                 "--log-requests", "--rate-per-s", 0.001, "--rate-burst", BURST,
             ),
-            stdout=subprocess.PIPE, stderr=stderr, text=True,
+            stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=root,
         )  # fmt: skip
     line = process.stdout.readline()
     if not line:

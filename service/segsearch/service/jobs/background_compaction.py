@@ -26,7 +26,7 @@ from segsearch.service.index.view import View
 _LOOK_EVERY_S: Final = 1.0
 _RETRY_S: Final = 300.0  # after one that failed or found nothing to do
 _NICENESS: Final = 10
-_COMMAND: Final = (sys.executable, "-c", "from segsearch.core.cli import main; main()", "index", "compact")
+_COMMAND: Final = (sys.executable, "-P", "-c", "from segsearch.core.cli import main; main()", "index", "compact")
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,7 @@ class ReindexJobs:
 
 def _run(arguments: list[str], folder: Path, lock: IO[str]) -> None:
     """Starts the process, which takes the lock over."""
-    command = [sys.executable, "-c", "from segsearch.core.cli import main; main()", *arguments]
+    command = [sys.executable, "-P", "-c", "from segsearch.core.cli import main; main()", *arguments]
     with (folder / _OUT).open("wb") as out, (folder / _ERRORS).open("wb") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, pass_fds=[lock.fileno()],

@@ -141,7 +141,8 @@ class Workers:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, str(theirs.fileno())], stdin=subprocess.DEVNULL, stdout=sys.stderr,
+                # -P: what lies in the folder that we happen to be in is no module of ours.
+                [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno())], stdin=subprocess.DEVNULL, stdout=sys.stderr,
                 pass_fds=[theirs.fileno()], process_group=0,  # a terminal's Ctrl-C comes by way of the parent alone
             )  # fmt: skip
         worker = self._workers[number] = _Worker(number, process, time.monotonic())
