@@ -15,6 +15,8 @@ import httpx
 import numpy as np
 import pytest
 
+from segsearch.inference.open_inference_pb2 import ServerLiveRequest
+from segsearch.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
 from segsearch.v1 import search_pb2 as pb
@@ -176,6 +178,14 @@ def test_rpcs_are_traced_as_requests_are(traced):
     (wrong,) = traced.request("rpc-wrong")["request"]
     assert (wrong.facts["rpc.response.status_code"], wrong.facts["error.type"]) == ("NOT_FOUND", "unknown-tag")
     assert traced.request("rpc-search")["request"][0].trace == traced.line("rpc-search")["trace"]
+
+
+def test_an_rpc_is_named_by_the_service_that_it_belongs_to(traced):
+    with grpc.insecure_channel(traced.grpc) as channel:
+        inference = GRPCInferenceServiceStub(channel)
+        inference.ServerLive(ServerLiveRequest(), timeout=TIMEOUT_S, metadata=[("x-request-id", "inference")])
+    (request,) = traced.request("inference")["request"]
+    assert request.name == request.facts["rpc.method"] == "inference.GRPCInferenceService/ServerLive"
 
 
 def test_streamed_searches_are_traced_to_their_last_message(traced):
