@@ -18,6 +18,7 @@ from segsearch.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from segsearch.service.inference import ModelName
 from segsearch.service.rest.inference_body import read_request
 from segsearch.service.rest.uploads.upload import Rules
+from segsearch.service.rpc.inference_messages import checked_request
 from tests.inference_requests import (
     FRAMES,
     LENGTH,
@@ -254,10 +255,15 @@ def test_an_answer_that_would_spell_out_millions_of_numbers_is_refused_before_an
     frames = np.zeros((690_000, SIZE), np.uint8)  # 138,000 segments of 29 numbers
     rules, model = Rules(SPEC, 1_000_000), ModelName.of(tiny_bundle)
     content, headers = binary(frames)
-    with pytest.raises(InputTooLarge, match="outputs: 4002008 numbers as JSON; wanted at most 4000000; binary"):
+    with pytest.raises(InputTooLarge, match="outputs: 4002008 numbers one by one; wanted at most 4000000; binary"):
         read_request(content, headers[LENGTH], model, tiny_bundle, rules)
     content, headers = binary(frames, parameters={"binary_data_output": True})
     assert len(read_request(content, headers[LENGTH], model, tiny_bundle, rules).request.frames) == len(frames)
+    typed, raw = request_of(frames[:0], raw=False), request_of(frames)
+    typed.inputs[0].shape[0] = len(frames)
+    with pytest.raises(InputTooLarge, match="outputs: 4002008 numbers one by one"):
+        checked_request(typed, tiny_bundle, rules)
+    assert len(checked_request(raw, tiny_bundle, rules).frames) == len(frames)
 
 
 # Messages of gRPC alone

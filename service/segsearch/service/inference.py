@@ -6,17 +6,20 @@ library scores the frames as it scores those of any upload.
 T frames, F codes a frame, S segments, C classes, H embedding size.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import InvalidInput, UnknownModel
+from segsearch.core.errors import InputTooLarge, InvalidInput, UnknownModel
 from segsearch.core.manifest import Manifest
 from segsearch.core.score_codes import encode_probabilities
+from segsearch.core.segments import segment_count
 from segsearch.service.library import Begun, SegmentLibrary
+from segsearch.service.rest.uploads.json_values import NUMBER_LIMIT
 from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.scoring.scorer import Caller, Scores, awaited
 
@@ -166,6 +169,14 @@ def check_outputs(names: Sequence[str]) -> tuple[str, ...]:
         if name in names[:place]:
             raise InvalidInput(f"outputs[{place}].name", f"{name} twice", "each output once")
     return tuple(names) or OUTPUT_NAMES
+
+
+def check_numbers(bundle: Bundle, frames: int, names: Collection[str]) -> None:
+    """Raises InputTooLarge where these outputs, spelled out, are too many numbers: writing them holds up all else."""
+    shapes = [tensor.shape for tensor in output_tensors(bundle, segment_count(frames)) if tensor.name in names]
+    count = sum(map(math.prod, shapes))
+    if count > NUMBER_LIMIT:
+        raise InputTooLarge("outputs", f"{count} numbers one by one", f"at most {NUMBER_LIMIT}; binary data hold more")
 
 
 def check_id(given: str) -> str:

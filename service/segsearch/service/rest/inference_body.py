@@ -6,15 +6,13 @@ it does not know is refused, as whoever sends one expects something of it.
 T frames, F codes a frame.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import InputTooLarge, InvalidInput
-from segsearch.core.segments import segment_count
+from segsearch.core.errors import InvalidInput
 from segsearch.service.inference import (
     FRAMES,
     FRAMES_TYPE,
@@ -24,13 +22,12 @@ from segsearch.service.inference import (
     Request,
     Tensor,
     check_id,
+    check_numbers,
     check_outputs,
     frame_count,
     frames_of,
-    output_tensors,
 )
 from segsearch.service.rest.uploads.json_values import (
-    NUMBER_LIMIT,
     check_marks,
     check_members,
     parsed,
@@ -68,7 +65,7 @@ def read_request(body: bytes, length: str | None, model: ModelName, bundle: Bund
     all_binary = _parameter("parameters", document, "binary_data_output", bool)
     wanted = {name: all_binary if wish is None else wish for name, wish in wishes}
     binary = frozenset(name for name in outputs if wanted.get(name, all_binary))
-    _check_numbers(bundle, len(frames), set(outputs) - binary)
+    check_numbers(bundle, len(frames), set(outputs) - binary)
     return Body(Request(model, frames, outputs, check_id(_member("id", document, str) or "")), binary)
 
 
@@ -159,14 +156,6 @@ def _parameter(field: str, holder: dict[str, Any], name: str, kind: type[P]) -> 
     if value is not None and type(value) is not kind:  # not isinstance: a bool would pass as a number
         raise InvalidInput(f"{field}.{name}", shown(value), "true or false" if kind is bool else "a whole number")
     return value
-
-
-def _check_numbers(bundle: Bundle, frames: int, names: set[str]) -> None:
-    """Raises InputTooLarge where an answer would spell too many numbers out: writing them holds up all else."""
-    shapes = [tensor.shape for tensor in output_tensors(bundle, segment_count(frames)) if tensor.name in names]
-    count = sum(map(math.prod, shapes))
-    if count > NUMBER_LIMIT:
-        raise InputTooLarge("outputs", f"{count} numbers as JSON", f"at most {NUMBER_LIMIT}; binary data hold more")
 
 
 # For OpenAPI, which cannot see what is read by hand

@@ -63,8 +63,8 @@ class InferenceServicer:
 
     def _model_infer(self, message: bytes, call: Call) -> bytes:
         came = read_request(message)
-        served(self._library, ModelName(came.model_name, came.model_version))
-        request = checked_request(came, self._rules)
+        bundle = served(self._library, ModelName(came.model_name, came.model_version))
+        request = checked_request(came, bundle, self._rules)
         call.check_wanted()
         begun = begin(self._library, request, caller_of(call))
         call.when_over(begun.scores.cancel)

@@ -18,6 +18,7 @@ from segsearch.service.inference import (
     Request,
     Tensor,
     check_id,
+    check_numbers,
     check_outputs,
     frame_count,
     frames_of,
@@ -48,7 +49,7 @@ def read_request(message: bytes) -> pb.ModelInferRequest:
     return decoded(pb.ModelInferRequest, message, None)
 
 
-def checked_request(request: pb.ModelInferRequest, rules: Rules) -> Request:
+def checked_request(request: pb.ModelInferRequest, bundle: Bundle, rules: Rules) -> Request:
     """What is asked of a model; raises InvalidInput or InputTooLarge, naming the field."""
     _check_parameters("parameters", request.parameters)
     if len(request.inputs) != 1:
@@ -58,10 +59,13 @@ def checked_request(request: pb.ModelInferRequest, rules: Rules) -> Request:
     count = frame_count(field, Tensor(given.name, given.datatype, tuple(given.shape)), rules)
     for place, output in enumerate(request.outputs):
         _check_parameters(f"outputs[{place}].parameters", output.parameters)
+    outputs = check_outputs([output.name for output in request.outputs])
+    if not request.raw_input_contents:  # outputs come as the frames came
+        check_numbers(bundle, count, outputs)
     return Request(
         model=ModelName(request.model_name, request.model_version),
         frames=frames_of(*_content(field, request), count, rules),
-        outputs=check_outputs([output.name for output in request.outputs]),
+        outputs=outputs,
         id=check_id(request.id),
     )
 
