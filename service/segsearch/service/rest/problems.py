@@ -135,6 +135,7 @@ def add_handlers(app: FastAPI) -> None:
     refusals = Refusals()
 
     async def on_refusal(request: Request, error: Exception) -> Response:
+        error.__traceback__ = None  # or whoever waits would keep what the route had: a whole body, where it was read
         await refusals.turn()
         return on_segsearch_error(request, error)
 
