@@ -24,8 +24,9 @@ from segsearch.export.steps import Dense
 
 def calibrated(line: Line, videos: Sequence[np.ndarray]) -> Line:
     """The same line, its products told of the rows that they meet over all segments of the videos (T, F) uint8."""
-    steps = _told(line, (), line.body + line.head, videos)
-    return dataclasses.replace(line, body=steps[: len(line.body)], head=steps[len(line.body) :])
+    body = _told(line, (), line.body, videos)
+    mixes = isinstance(line.head[0], Fork)  # towers' heads, which stay in floats
+    return dataclasses.replace(line, body=body, head=line.head if mixes else _told(line, body, line.head, videos))
 
 
 def with_smaller_embedding(line: Line, videos: Sequence[np.ndarray], size: int) -> Line:
@@ -45,10 +46,12 @@ def with_smaller_embedding(line: Line, videos: Sequence[np.ndarray], size: int) 
 
 
 def _told(line: Line, before: Steps, steps: Steps, videos: Sequence[np.ndarray]) -> Steps:
-    """Steps that follow on others, their products told; a fork's in every branch."""
+    """Steps that follow on others, their products told, in branches too where these end side by side: gates stay in
+    floats.
+    """
     for step in steps:
         match step:
-            case Fork(branches):
+            case Fork(branches, "beside"):
                 told = dataclasses.replace(step, branches=tuple(_told(line, before, each, videos) for each in branches))
             case Dense(mean=None):
                 mean, reach = _mean_and_reach(line, before, videos)
