@@ -1,5 +1,5 @@
 # Two environments: .venv trains, exports and tests; .venv-serve has what a serving machine has, and no TensorFlow.
-# A third, .venv-peers, asks other databases, and is made where that is timed.
+# A third, .venv-peers, asks other databases and runs other servers, and is made where that is timed.
 PYTHON ?= python3
 VENV := .venv
 SERVE_VENV := .venv-serve
@@ -38,7 +38,7 @@ $(SERVE_VENV)/.installed: pyproject.toml constraints.txt
 	@$(call install,$(SERVE_VENV),cpu)
 
 $(PEERS_VENV)/.installed: pyproject.toml constraints.txt
-	@echo "installing clients of other databases into $(PEERS_VENV)"
+	@echo "installing clients of other databases, and other servers, into $(PEERS_VENV)"
 	@$(call install,$(PEERS_VENV),cpu$(comma)peers)
 
 comma := ,
@@ -85,8 +85,9 @@ bench: $(VENV)/.installed ## every benchmark; each prints `measure | value | tar
 	@for script in $(filter-out $(addprefix benchmarks/,report.py ratios.py random_library.py processes.py),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python $$script || exit 1; done
 
-bench-peers: $(PEERS_VENV)/.installed ## search beside databases; install Debian's postgresql-15 and redis-server first
+bench-peers: $(PEERS_VENV)/.installed ## beside databases (install Debian's postgresql-15 and redis-server first) and servers
 	@$(PEERS_VENV)/bin/python benchmarks/peers.py
+	@$(PEERS_VENV)/bin/python benchmarks/serving_peers.py
 
 bench-report: $(VENV)/.installed ## the figures and pictures of docs/performance.md; SCALE=1 for the whole library
 	@mkdir -p build/bench
