@@ -2,11 +2,14 @@
 
 import base64
 import contextlib
+import gc
 import gzip
 import io
 import itertools
 import json
 import struct
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -155,3 +158,38 @@ def test_headers_are_read_as_numpy_writes_them(shape, descr):
     np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(array) | {"shape": shape})
     header = read_npy_header(out.getvalue())
     assert (header.shape, header.descr, header.data_start) == (shape, descr, len(out.getvalue()))
+
+
+class Knot:
+    """Garbage that lets other threads go on whenever it is collected."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        time.sleep(0)
+
+
+def test_threads_that_read_headers_at_the_same_time_do_not_fail_one_another():
+    """As they did where Python's own parser read them."""
+    content, failed = npy_bytes(np.zeros((3, SPEC.size), np.uint8)), []
+
+    def read() -> None:
+        try:
+            for _ in range(300):
+                Knot()
+                read_npy_header(content)
+        except Exception as error:
+            failed.append(error)
+
+    before = gc.get_threshold()
+    gc.set_threshold(10)
+    try:
+        threads = [threading.Thread(target=read) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*before)
+    assert failed == []

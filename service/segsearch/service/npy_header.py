@@ -4,14 +4,18 @@ numpy's own reader falls back to a tokenizer for files of Python 2 and can raise
 that can go wrong is a ValueError. Format: numpy.lib.format, versions 1.0 and 2.0.
 """
 
-import ast
+import re
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _MAGIC: Final = b"\x93NUMPY"
 _LENGTHS: Final = {b"\x01\x00": struct.Struct("<H"), b"\x02\x00": struct.Struct("<I")}
 HEADER_LIMIT_BYTES: Final = 4096  # ours have 128; only record dtypes need more, and we read none
-_MEMBERS: Final = {"descr", "fortran_order", "shape"}
+# Not ast.literal_eval: in Python 3.11 and 3.12 two threads that use it at the same time can fail one another.
+_MEMBER: Final = re.compile(
+    r"""(?P<quote>['"])(?P<name>\w+)(?P=quote)\s*:\s*(?P<value>'[^'\\]*'|"[^"\\]*"|\w+|\([^()]*\))\s*(?:,\s*|$)"""
+)
 
 
 class NpyHeader(NamedTuple):
@@ -40,15 +44,43 @@ def read_npy_header(content: bytes | memoryview) -> NpyHeader:
 
 
 def _claims(header: bytes) -> tuple[str, bool, tuple[int, ...]]:
-    try:
-        claims = ast.literal_eval(header.decode("ascii").strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ValueError("its header is not the text of a dictionary") from None
-    if not isinstance(claims, dict) or set(claims) != _MEMBERS:
-        raise ValueError(f"its header lacks some of {', '.join(sorted(_MEMBERS))}, or holds more")
-    descr, fortran_order, shape = claims["descr"], claims["fortran_order"], claims["shape"]
-    if not isinstance(descr, str) or not isinstance(fortran_order, bool):
-        raise ValueError("an array of records or of objects, wanted plain numbers")
-    if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape):
+    text = header.decode("latin-1").strip()
+    if not (text.startswith("{") and text.endswith("}")):
+        raise ValueError("its header is not the text of a dictionary")
+    claims = dict(_members(text[1:-1].strip()))
+    if set(claims) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"its header has the members {sorted(claims)}, wanted descr, fortran_order and shape")
+    return _quoted(claims["descr"]), _truth(claims["fortran_order"]), _shape(claims["shape"])
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values, as they are written."""
+    end = 0
+    while end < len(text):
+        if not (member := _MEMBER.match(text, end)):
+            raise ValueError("an array of records or of objects, wanted plain numbers")
+        yield member["name"], member["value"]
+        end = member.end()
+
+
+def _quoted(text: str) -> str:
+    if text[0] not in "'\"":
+        raise ValueError(f"its descr is {text[:80]}, wanted a text")
+    return text[1:-1]
+
+
+def _truth(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise ValueError(f"its fortran_order is {text[:80]}, wanted True or False")
+    return text == "True"
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    lengths = [length.strip() for length in text[1:-1].split(",")]
+    if lengths[-1] == "":  # as in (3,) and ()
+        lengths.pop()
+    elif len(lengths) == 1:  # (3) is a number
+        lengths = [text]
+    if text[0] != "(" or not all(length.isdecimal() for length in lengths):
         raise ValueError("its shape is not made of whole numbers, none negative")
-    return descr, fortran_order, shape
+    return tuple(map(int, lengths))
