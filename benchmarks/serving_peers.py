@@ -78,9 +78,12 @@ Side = tuple[Server, Sequence[bytes]]  # with what it is asked
 
 
 @contextmanager
-def group(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+def group(command: Sequence[str], scratch: Path) -> Iterator[subprocess.Popen[str]]:
     """A program and all that it starts, until the block ends; its number is the group's."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    environment = {**os.environ, "TMPDIR": str(scratch)}  # LitServe leaves sockets behind where it has no time to end
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as process:
         try:
             yield process
         finally:
@@ -109,16 +112,16 @@ def our_scoring(bundle: Path, root: Path) -> Iterator[Server]:
     # A tuning that is looked for while others work would be another one each time.
     tuning = ("--batch", str(BATCH), "--threads", str(core_count()))
     options = ("--index", str(root / "index"), "--bundle", str(bundle), "--port", "0", *tuning)
-    with group([sys.executable, "-c", COMMAND, "serve", *options]) as process:
+    with group([sys.executable, "-c", COMMAND, "serve", *options], root) as process:
         assert process.stdout is not None
         yield Server(urlsplit(json.loads(process.stdout.readline())["url"]).port or 0, process.pid)
 
 
 @contextmanager
-def litserve_scoring(bundle: Path, form: Sequence[str]) -> Iterator[Server]:
+def litserve_scoring(bundle: Path, root: Path, form: Sequence[str]) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with group([sys.executable, str(LITSERVE), str(bundle), str(port), *form]) as process:
+    with group([sys.executable, str(LITSERVE), str(bundle), str(port), *form], root) as process:
         server, deadline = Server(port, process.pid), time.monotonic() + TIMEOUT_S
         while not is_healthy(server):
             if time.monotonic() > deadline or process.poll() is not None:
@@ -212,7 +215,7 @@ def uploads(name: str, root: Path, options: Any) -> list[Measure]:
         ours = stack.enter_context(our_scoring(bundle, root))
         sides: dict[str, Side] = {OURS: (ours, [our_upload(video) for video in videos])}
         for peer, form in LITSERVE_FORMS.items():
-            theirs = stack.enter_context(litserve_scoring(bundle, form))
+            theirs = stack.enter_context(litserve_scoring(bundle, root, form))
             sides[peer] = theirs, [litserve_upload(video) for video in videos]
             check_same_tags(best_tags(ours, sides[OURS][1][0]), best_tags(theirs, sides[peer][1][0]))
             os.killpg(theirs.pid, signal.SIGSTOP)
