@@ -1,6 +1,8 @@
 """What a library remembers of a view's pages, and that it is forgotten in time."""
 
+import gc
 from dataclasses import replace
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -68,3 +70,13 @@ def test_without_room_nothing_is_remembered(view):
     memory.get(view, asked())
     memory.put(view, asked(), page_of(1))
     assert memory.get(view, asked()) is None
+
+
+def test_a_view_that_nobody_holds_any_more_goes(view):
+    memory, another = PageMemory(), replace(view)
+    memory.get(another, asked())
+    memory.put(another, asked(), page_of(3))
+    gone = ref(another)
+    del another
+    gc.collect()
+    assert gone() is None

@@ -82,6 +82,7 @@ class CurrentView:
 
     def _switch(self) -> None:
         stamp = self.index.stamp()
+        self._looked = time.monotonic(), stamp
         if stamp == self._seen:
             return
         self._seen = stamp  # before anything can go wrong: a generation is tried, and complained about, once

@@ -7,6 +7,7 @@ remembered of it stays exact; with an upload or another generation comes another
 from collections import OrderedDict
 from threading import Lock
 from typing import Final, NamedTuple
+from weakref import ref
 
 from segsearch.service.index.paging import Bookmark
 from segsearch.service.index.view import View
@@ -32,15 +33,15 @@ class PageMemory:
     def __init__(self, room_hits: int = ROOM_HITS):
         self._room_hits, self._hits = room_hits, 0
         self._lock = Lock()
-        self._view: View | None = None
+        self._view: ref[View] | None = None  # it may go, and its generation with it, where nobody searches any more
         self._pages: OrderedDict[Asked, Page] = OrderedDict()
 
     def get(self, view: View, asked: Asked) -> Page | None:
         """The page of this view that answers, if it is remembered."""
         with self._lock:
-            if view is not self._view:
+            if not self._is_of(view):
                 self._pages.clear()
-                self._view, self._hits = view, 0
+                self._view, self._hits = ref(view), 0
                 return None
             page = self._pages.get(asked)
             if page is not None:
@@ -50,12 +51,15 @@ class PageMemory:
     def put(self, view: View, asked: Asked, page: Page) -> None:
         """Remembers a page, if it is of the view that was asked about last."""
         with self._lock:
-            if view is not self._view or asked in self._pages:
+            if not self._is_of(view) or asked in self._pages:
                 return
             self._pages[asked] = page
             self._hits += _hits(page)
             while self._hits > self._room_hits:
                 self._hits -= _hits(self._pages.popitem(last=False)[1])
+
+    def _is_of(self, view: View) -> bool:
+        return self._view is not None and self._view() is view
 
 
 def _hits(page: Page) -> int:
