@@ -41,7 +41,8 @@ class ScorerInUse:
 
     @property
     def scorer(self) -> Scorer:
-        return self._lease.scorer
+        with self._lock:  # a lease that was replaced may lose its scorer at any time; the one in use never does
+            return self._lease.scorer
 
     def check_room(self, caller: Caller) -> None:
         """Raises QueueFull where a video of this caller's would find no room now."""
