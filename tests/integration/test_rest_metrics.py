@@ -45,6 +45,13 @@ def test_requests_are_counted_by_route_and_status_and_refusals_by_reason(client)
     assert found["segsearch_refusals_total", ("not-found",)] == 2
 
 
+def test_a_route_is_named_as_the_documentation_names_it(client):
+    client.get("/jobs/no-such-job")
+    route = "/jobs/{job_id}"
+    assert route in client.get("/openapi.json").json()["paths"]
+    assert ("segsearch_http_request_duration_seconds_count", (route,)) in samples(client)
+
+
 def test_every_request_is_timed_in_seconds(client):
     client.get("/tags")
     found = samples(client)

@@ -147,6 +147,12 @@ def test_paths_and_methods_that_lead_nowhere_make_no_names(traced):
     assert (request.name, request.facts["http.request.method"]) == ("_OTHER", "_OTHER")
 
 
+def test_a_route_is_named_as_the_documentation_names_it(traced):
+    httpx.get(f"{traced.url}/jobs/no-such-job", headers={"x-request-id": "no-job"})
+    (request,) = traced.request("no-job")["request"]
+    assert request.facts["http.route"] == "/jobs/{job_id}"
+
+
 def test_videos_that_go_through_the_model_together_share_the_run_and_each_request_has_it(traced):
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda name: upload(traced.url, name, FULL // 2), ("one", "two")))

@@ -66,7 +66,7 @@ class Exchanges:
             self._note(scope, exchange, time.perf_counter() - started_s)
 
     def _note(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None)
+        route = getattr(scope.get("route"), "path_format", None)  # without converters
         self._metrics.answered(route, exchange.status, exchange.problem, seconds)
         facts = {
             "request": exchange.request_id, "key": exchange.key_id, "method": scope["method"], "path": scope["path"],

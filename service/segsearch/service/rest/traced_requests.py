@@ -43,7 +43,7 @@ def _headers(scope: Scope) -> dict[str, list[str]]:
 
 
 def _end(trace: Trace, method: str, scope: Scope) -> None:
-    exchange, route = exchange_of(scope), getattr(scope.get("route"), "path", None)
+    exchange, route = exchange_of(scope), getattr(scope.get("route"), "path_format", None)  # without converters
     facts: dict[str, Fact] = {"segsearch.request_id": exchange.request_id}
     if route is not None:
         facts["http.route"] = route
