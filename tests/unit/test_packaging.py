@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from segsearch.core.cli import own_process
 from tests.conftest import ROOT
 
 SOURCE_ROOTS = ("core", "proto", "training", "export", "service", "client")
@@ -76,6 +77,12 @@ def test_help_loads_nothing_heavy():
         "print([m for m in ('tensorflow', 'keras', 'numpy', 'onnxruntime', 'fastapi') if m in sys.modules])"
     )
     assert run(sys.executable, code).strip() == "[]"
+
+
+def test_a_command_in_a_process_of_its_own_runs_nothing_that_lies_in_the_folder_it_is_in(tmp_path):
+    (tmp_path / "typer.py").write_text("raise SystemExit('not the module that was meant')")
+    done = subprocess.run(own_process("--version"), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("segsearch "), done.stderr
 
 
 def test_help_answers_and_names_every_command():

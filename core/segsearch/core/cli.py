@@ -75,6 +75,12 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
+def own_process(*words: str) -> list[str]:
+    """What starts a segsearch command in a process of its own, whichever folder that is in."""
+    # -P: what lies in that folder is no module of ours.
+    return [sys.executable, "-P", "-c", "from segsearch.core.cli import main; main()", *words]
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"segsearch {version('segsearch')}")

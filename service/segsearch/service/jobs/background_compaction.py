@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from segsearch.core.cli import own_process
 from segsearch.core.errors import SegsearchError
 from segsearch.service.events import log
 from segsearch.service.index.index_directory import IndexDirectory
@@ -26,7 +26,6 @@ from segsearch.service.index.view import View
 _LOOK_EVERY_S: Final = 1.0
 _RETRY_S: Final = 300.0  # after one that failed or found nothing to do
 _NICENESS: Final = 10
-_COMMAND: Final = (sys.executable, "-P", "-c", "from segsearch.core.cli import main; main()", "index", "compact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +113,9 @@ class BackgroundCompaction:
     def _ran(self, root: Path) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of the process."""
         with subprocess.Popen(
-            [*_COMMAND, str(root)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+            own_process("index", "compact", str(root)),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
             self._process = process

@@ -15,7 +15,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from segsearch.core.bundle import Bundle
+from segsearch.core.cli import own_process
 from segsearch.core.errors import (
     ConfigError,
     GenerationCorrupt,
@@ -234,10 +234,9 @@ class ReindexJobs:
 
 def _run(arguments: list[str], folder: Path, lock: IO[str]) -> None:
     """Starts the process, which takes the lock over."""
-    command = [sys.executable, "-P", "-c", "from segsearch.core.cli import main; main()", *arguments]
     with (folder / _OUT).open("wb") as out, (folder / _ERRORS).open("wb") as errors:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, pass_fds=[lock.fileno()],
+            own_process(*arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=errors, pass_fds=[lock.fileno()],
             process_group=0, env={**os.environ, _MARK: folder.name},
         )  # fmt: skip
     with suppress(OSError):

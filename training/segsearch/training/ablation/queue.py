@@ -5,12 +5,12 @@ Beside it, `seconds.json` adds up the CPU time of all tries.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from segsearch.core.cli import own_process
 from segsearch.core.errors import SegsearchError
 from segsearch.core.progress import say
 from segsearch.training.ablation.cpu_time import run_counted
@@ -68,7 +68,7 @@ class Queue:
         """The command's exit status."""
         folder = self.out / row.name
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-c", "from segsearch.core.cli import main; main()", "train", row.run]
+        command = own_process("train", row.run)
         command += ["--data", self.data, "--out", str(folder), "--fold", "all"]
         command += ["--stage1", str(self.out / row.start)] if row.start else []
         command += [part for change in row.changes for part in ("--set", change)]

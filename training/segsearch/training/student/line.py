@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segsearch.core.cli import own_process
 from segsearch.training.ablation.queue import DONE, Queue, is_done
 from segsearch.training.ablation.rows import Row
 from segsearch.training.folder import FOLDS
@@ -174,8 +175,7 @@ class Line:
         return self._command("distil", *words, *stage1, makes=out / makes, name=f"student {fold}")
 
     def _command(self, command: str, *words: object, makes: Path, name: str = "") -> Step:
-        program = (sys.executable, "-c", "from segsearch.core.cli import main; main()")
-        return Step(name=name or command, command=(*program, command, *words), makes=makes)
+        return Step(name=name or command, command=(*own_process(command), *words), makes=makes)
 
     def _module(self, name: str, module: str, *words: object, makes: Path) -> Step:
         command = (sys.executable, "-m", f"segsearch.training.student.{module}", *words)
