@@ -26,6 +26,8 @@ from segsearch.service.index.manifest import Manifest
 # What an answer over a network has at most: segments of each list that are compared, and tags.
 COMPARED_LIMIT: Final = 10_000
 CHANGES_LIMIT: Final = 10_000
+COMPARED: Final = 1000  # the same where nothing is asked for
+CHANGES: Final = 100
 _AT_ONCE: Final = 1
 _READ: Final = (OFFSETS, ORDINALS, SEGMENT_VIDEOS, VIDEO_IDS, VIDEO_ID_OFFSETS)  # all that a comparison looks at
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from segsearch.service.comparison import CHANGES_LIMIT, COMPARED_LIMIT, Comparison, TagChange
+from segsearch.service.comparison import CHANGES, CHANGES_LIMIT, COMPARED, COMPARED_LIMIT, Comparison, TagChange
 from segsearch.service.rest.access import ADMIN, READ
 from segsearch.service.rest.answers import GenerationAnswer, TagAnswer
 from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, failures
@@ -29,10 +29,10 @@ class CompareQuery(QueryModel):
 
     a: Number
     b: Number
-    k: Annotated[int, Field(ge=1, le=COMPARED_LIMIT, description="How much of each tag's list.")] = 1000
+    k: Annotated[int, Field(ge=1, le=COMPARED_LIMIT, description="How much of each tag's list.")] = COMPARED
     limit: Annotated[
         int, Field(ge=0, le=CHANGES_LIMIT, description="How many tags are listed, what changed most first.")
-    ] = 100
+    ] = CHANGES
 
 
 class TagChangeAnswer(BaseModel):

@@ -12,7 +12,7 @@ import numpy as np
 
 from segsearch.core.errors import InputTooLarge, InvalidInput, TooSlow
 from segsearch.core.videos import VIDEO_ID_LIMIT, check_video_id
-from segsearch.service.comparison import CHANGES_LIMIT, COMPARED_LIMIT
+from segsearch.service.comparison import CHANGES, CHANGES_LIMIT, COMPARED, COMPARED_LIMIT
 from segsearch.service.jobs.reindex_process import Wish
 from segsearch.service.library import SIMILAR_LIMIT
 from segsearch.service.rest.uploads.reader import UNNAMED
@@ -75,8 +75,8 @@ class Pair:
     @classmethod
     def of(cls, request: CompareGenerationsRequest) -> "Pair":
         """Raises InvalidInput."""
-        k = request.k if request.HasField("k") else 1000
-        limit = request.limit if request.HasField("limit") else 100
+        k = request.k if request.HasField("k") else COMPARED
+        limit = request.limit if request.HasField("limit") else CHANGES
         _check(1 <= k <= COMPARED_LIMIT, "k", k, f"1 to {COMPARED_LIMIT}")
         _check(0 <= limit <= CHANGES_LIMIT, "limit", limit, f"0 to {CHANGES_LIMIT}")
         return cls(generation_number(request.a, "a"), generation_number(request.b, "b"), k, limit)
