@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from segsearch.core.cli import build
+from segsearch.core.cli import build, own_process
 from segsearch.core.errors import DataError
 from segsearch.training.documents import changed
 from segsearch.training.folder import FOLDS
@@ -58,7 +58,7 @@ def test_every_command_of_the_line_is_one_that_people_can_type(line):
         words = [str(word) for word in step.command]
         if "-m" in words:  # modules of our own are no subcommands
             continue
-        words = words[3:] if words[0] == sys.executable else words[1:]
+        words = words[len(own_process()) :] if words[0] == sys.executable else words[1:]
         command = group.commands[words.pop(0)]
         if hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
