@@ -31,8 +31,7 @@ from segsearch.service.rest.metrics import MEDIA_TYPE as METRICS_TYPE
 from segsearch.service.rest.problems import problem_page
 from segsearch.service.rest.request_body import read_body
 from segsearch.service.rest.uploads.reader import REQUEST_BODY
-from segsearch.service.rest.waiting import caller_of, until_scored
-from segsearch.service.scoring.scorer import Caller
+from segsearch.service.rest.waiting import ROOM, caller_of, until_scored
 
 TAG_LIMIT: Final = 1000
 JSON_TYPE: Final = "application/json"
@@ -64,28 +63,26 @@ def _json(request: Request, content: bytes) -> Response:
 
 @router.post(
     "/score", response_model=ScoreAnswer, responses=failures(408, 409, 413, 415, 422, 503, 507),
-    openapi_extra=REQUEST_BODY, dependencies=[WRITE],
+    openapi_extra=REQUEST_BODY, dependencies=[WRITE, ROOM],
 )  # fmt: skip
 async def score(
     request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Query()], key: IdempotencyKey = None
 ) -> Response:
     """Every 5-second segment of a video with its best tags, from the video's frame features."""
-    caller = caller_of(request)
-    edge.library.check_room(caller)  # whoever is refused anyway need not send a body
     body = await read_body(request, edge.body_limits)
     key = key if query.index else None  # scoring alone changes nothing
     asked = await edge.in_thread(digest_of, request, body) if key is not None else b""
     with edge.remembered.once(owner_of(request), key, asked) as attempt:
         if attempt.content is None:
-            video_id, begun = await edge.in_thread(_begun, request, body, query, caller)
+            video_id, begun = await edge.in_thread(_begun, request, body, query)
             await until_scored(request, begun.scores)
             attempt.content, answer = await edge.in_thread(_scored, request, query, video_id, begun)
             return answer
     return await edge.in_thread(_json, request, attempt.content)
 
 
-def _begun(request: Request, body: bytes, query: ScoreQuery, caller: Caller) -> tuple[str, Begun]:
-    edge = edge_of(request)
+def _begun(request: Request, body: bytes, query: ScoreQuery) -> tuple[str, Begun]:
+    edge, caller = edge_of(request), caller_of(request)
     video_id, upload = edge.reader.read(request.headers.get("content-type", ""), body, query.video_id)
     return video_id, edge.library.begin(upload.frames, caller, add_as=video_id if query.index else None)
 

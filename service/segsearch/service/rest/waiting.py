@@ -5,10 +5,12 @@ Where it stands: the route of `POST /score` is here between its two visits to a 
 
 import asyncio
 from concurrent.futures import Future
+from typing import Any, Final
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
+from segsearch.service.rest.edge import edge_of
 from segsearch.service.rest.exchange import exchange_of
 from segsearch.service.scoring.scorer import Caller, Scores
 
@@ -17,6 +19,14 @@ def caller_of(request: Request) -> Caller:
     """Whose turn a request takes: that of its key, else that of its address."""
     address = request.client.host if request.client else ""
     return Caller(exchange_of(request.scope).key_id or address)
+
+
+async def _room(request: Request) -> None:
+    edge_of(request).library.check_room(caller_of(request))
+
+
+# A route's dependency: whoever is refused anyway need not send a body, and nothing else of the request is looked at.
+ROOM: Final[Any] = Depends(_room)
 
 
 async def until_scored(request: Request, scores: Future[Scores]) -> None:
