@@ -83,8 +83,8 @@ def test_one_training_step_moves_every_weight_as_the_starter_code_does(trained_o
     step = OptimiserStep(network, StageConfig(learning_rate=0.01, clip_norm=1.0, average=None), spec)
     np.testing.assert_allclose(step(batch, 0), data["loss"], rtol=1e-6)
     for name, weight in _by_reference_name(network):
-        # Adam's first step is lr * g / (|g| + 3e-7): where g is float noise the step's sign is noise as well, and what is
-        # noise differs with the number of cores.
+        # Adam's first step is lr * g / (|g| + 3e-7): where g is float noise the step's sign is noise as well, and
+        # which noise differs with the number of cores.
         gradient = data[f"grad/tower/{name}"] if f"grad/tower/{name}" in data else np.ones(weight.shape, np.float32)
         settled = np.abs(gradient) > 2e-5
         difference = np.abs(np.asarray(weight) - data[f"after/tower/{name}"])
