@@ -2,7 +2,9 @@
 
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -90,7 +92,8 @@ class Served:
         return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def start(root: Path, index: IndexDirectory, shards: Path) -> Served:
+def begin(root: Path, index: IndexDirectory, shards: Path, port: int = 0) -> tuple[subprocess.Popen[str], Path, Path]:
+    """A server that starts, with its log and its keys."""
     bundles = root / "bundles"
     for name, seed in (("one", 7), ("two", 8)):
         write_tiny_bundle(bundles / name, seed=seed)
@@ -100,17 +103,25 @@ def start(root: Path, index: IndexDirectory, shards: Path) -> Served:
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command(
-                "serve", "--index", index.root, "--bundle", bundles / "one/tiny", "--port", 0, "--grpc-port", 0,
+                "serve", "--index", index.root, "--bundle", bundles / "one/tiny", "--port", port, "--grpc-port", 0,
                 "--batch", 8, "--workers", WORKERS, "--bundles", bundles, "--data", shards, "--keys", keys,
                 "--log-requests", "--rate-per-s", 0.001, "--rate-burst", BURST,
             ),
             stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=root,
         )  # fmt: skip
+    return process, log, keys
+
+
+def started(process: subprocess.Popen[str], log: Path, keys: Path) -> Served:
     line = process.stdout.readline()
     if not line:
         process.communicate()
         raise AssertionError(log.read_text())
-    return Served(process, json.loads(line), log, bundles, keys)
+    return Served(process, json.loads(line), log, log.parent / "bundles", keys)
+
+
+def start(root: Path, index: IndexDirectory, shards: Path) -> Served:
+    return started(*begin(root, index, shards))
 
 
 def stop(served: Served) -> None:
@@ -257,6 +268,29 @@ def test_a_job_that_one_worker_started_is_told_of_by_each_and_all_switch_to_what
     assert states == ["running"] * 2
     until(lambda: clients[1].get(f"/jobs/{job}").json()["state"] == "done", look_every_s=1)
     until(lambda: all(client.get("/generations").json()["serving"] == before + 1 for client in clients), look_every_s=1)
+
+
+@pytest.mark.slow
+def test_bundles_that_are_loaded_while_workers_still_start_keep_none_from_starting(tmp_path, index, shards):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    process, log, keys = begin(tmp_path, index, shards[0].parent, port)
+    for seed in range(10):  # whoever starts finds another one in use than when it asked, however many came meanwhile
+        write_tiny_bundle(tmp_path / f"bundles/{seed}", seed=seed)
+    key, kept = make_key("early", Scope.admin)
+    add_key(keys, kept)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": key}, timeout=TIMEOUT_S) as early:
+        until(lambda: lives(early))
+        for load in range(BURST // 2):
+            early.post("/models:load", json={"path": f"{load % 10}/tiny"}).raise_for_status()
+            all_serve_or_none, _, _ = select.select([process.stdout], [], [], 0.1)
+            if all_serve_or_none or "another bundle is in use" in log.read_text():
+                break
+    running = started(process, log, keys)
+    assert len(set(map(digest, running.clients("all")))) == 1
+    stop(running)
+    assert process.returncode == 0
 
 
 @pytest.mark.slow

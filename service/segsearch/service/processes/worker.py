@@ -35,6 +35,7 @@ class Worker:
     def __init__(self, joined: socket.socket):
         self._serving: Serving | None = None  # the parent asks for nothing before
         self._proved: BatchingScorer | None = None
+        self._proving = threading.Lock()  # guards it: the parent may give up on a proof before that has ended
         answers: Answers = {"prove": self._prove, "use": self._use, "forget": self._forget, "metrics": self._metrics}
         self._link = Link(joined, answers, _end_by_oneself)
 
@@ -68,21 +69,28 @@ class Worker:
 
     def _prove(self, path: str) -> dict[str, str]:
         assert self._serving is not None
-        self._forget()
-        try:
-            self._proved = self._serving.library.prove(path)
-        except SegsearchError as error:
-            return {"refused": error.reason if isinstance(error, ModelNotLoaded) else str(error)}
-        bundle = self._proved.bundle
+        with self._proving:
+            self._let_go()
+            try:
+                self._proved = self._serving.library.prove(path)
+            except SegsearchError as error:
+                return {"refused": error.reason if isinstance(error, ModelNotLoaded) else str(error)}
+            bundle = self._proved.bundle
         return {"directory": str(bundle.directory), "digest": bundle.digest}
 
-    def _use(self) -> None:
+    def _use(self, digest: str) -> None:
         assert self._serving is not None
-        assert self._proved is not None
-        self._serving.library.use(self._proved)
-        self._proved = None
+        with self._proving:
+            assert self._proved is not None
+            assert self._proved.bundle.digest == digest
+            self._serving.library.use(self._proved)
+            self._proved = None
 
     def _forget(self) -> None:
+        with self._proving:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._proved is not None:
             self._proved.close()
             self._proved = None

@@ -1,5 +1,5 @@
 """The parent of several processes that answer as one. It holds their ports, starts them, starts one that dies again,
-passes on what it is told by signals, and has all of them load a bundle, or none.
+passes on what it is told by signals, and what `common_bundle` answers them.
 
 Where it stands: `serve_cli` runs it where `--workers` asks for more than one process. It answers no request itself:
 each `worker` listens on the same ports, and the kernel shares the connections out.
@@ -10,12 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +24,8 @@ from pydantic import TypeAdapter
 
 from segsearch.core.cli import emit
 from segsearch.service.events import log
-from segsearch.service.processes.link import Answers, Link, LinkEnded
+from segsearch.service.processes.common_bundle import CommonBundle, WorkerProcess, ask
+from segsearch.service.processes.link import Answers, Link
 from segsearch.service.processes.plan import Plan
 from segsearch.service.server import bind
 from segsearch.service.settings import Settings
@@ -60,30 +59,19 @@ def _held_port(settings: Settings, port: int) -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-@dataclass(eq=False, slots=True)
-class _Worker:
-    number: int
-    process: subprocess.Popen[bytes]
-    started_s: float
-    link: Link = field(init=False)
-    admitted: bool = False  # has the bundle that is in use, and takes part in what all do
-    serving: bool = False
-    reason: str = ""  # why it could not serve
-
-
 class Workers:
     """The workers of one server. `run` is for the main thread, which alone starts them and sees them end."""
 
     def __init__(self, plan: Plan, folder: Path):
         """folder: where they keep what they share for as long as they run."""
-        self._plan, self._folder = plan, folder
-        self._workers: dict[int, _Worker] = {}
+        self._folder = folder
+        self._workers: dict[int, WorkerProcess] = {}
+        self._bundle = CommonBundle(plan, lambda: list(self._workers.values()))
         self._due_s: dict[int, float] = {}  # when one that died is started again
         self._pause_s = dict.fromkeys(range(plan.settings.workers), _FIRST_PAUSE_S)
-        self._loading = threading.Lock()  # guards what follows: no worker starts with another bundle meanwhile
-        self._digest: str | None = None  # of the bundle in use
         self._where: dict[str, str | None] = {}  # the workers listen, as they told
         self._signals: list[signal.Signals] = []  # that are not passed on yet
+        self._begun = False  # all have served
         self._stopping = False
         self._woken, self._waker = socket.socketpair()
 
@@ -106,12 +94,11 @@ class Workers:
         for group in (numbers[:1], numbers[1:]):
             for number in group:
                 self._start(number)
-            while not all(self._workers[number].serving for number in group):
-                self._wait(None)
+            while not all(number in self._workers and self._workers[number].serving for number in group):
+                self._look_after()
                 if self._stopping:
                     return
-                for ended in self._ended():
-                    _give_up(ended)
+        self._begun = True
         where = {name: place for name, place in self._where.items() if place}
         emit(event="ready", **where, workers=len(numbers))
 
@@ -127,8 +114,8 @@ class Workers:
             del self._due_s[number]
             self._start(number)
 
-    def _start_later(self, ended: _Worker) -> None:
-        if not ended.serving and not any(worker.serving for worker in self._workers.values()):
+    def _start_later(self, ended: WorkerProcess) -> None:
+        if not ended.behind and not (self._begun and (ended.serving or self._any_serves())):
             _give_up(ended)
         if ended.serving and time.monotonic() - ended.started_s >= _LASTING_S:
             self._pause_s[ended.number] = _FIRST_PAUSE_S
@@ -136,6 +123,9 @@ class Workers:
         self._pause_s[ended.number] = min(2 * pause_s, _LONGEST_PAUSE_S)
         self._due_s[ended.number] = time.monotonic() + pause_s
         log("worker_ended", worker=ended.number, reason=_reason(ended), again_in_s=pause_s)
+
+    def _any_serves(self) -> bool:
+        return any(worker.serving for worker in self._workers.values())
 
     def _start(self, number: int) -> None:
         ours, theirs = socket.socketpair()
@@ -145,15 +135,15 @@ class Workers:
                 [sys.executable, "-P", "-c", _MAIN, str(theirs.fileno())], stdin=subprocess.DEVNULL, stdout=sys.stderr,
                 pass_fds=[theirs.fileno()], process_group=0,  # a terminal's Ctrl-C comes by way of the parent alone
             )  # fmt: skip
-        worker = self._workers[number] = _Worker(number, process, time.monotonic())
+        worker = self._workers[number] = WorkerProcess(number, process, time.monotonic())
         answers: Answers = {
-            "plan": partial(self._planned, worker), "admit": partial(self._admit, worker),
+            "plan": partial(self._planned, worker), "admit": partial(self._bundle.admit, worker),
             "serving": partial(self._serving, worker), "failed": partial(self._failed, worker),
-            "load": self._load, "metrics": self._metrics,
+            "load": self._bundle.load, "metrics": self._metrics,
         }  # fmt: skip
         worker.link = Link(ours, answers, ours.close)
 
-    def _ended(self) -> list[_Worker]:
+    def _ended(self) -> list[WorkerProcess]:
         ended = [worker for worker in self._workers.values() if worker.process.poll() is not None]
         for worker in ended:
             del self._workers[worker.number]
@@ -209,73 +199,36 @@ class Workers:
 
     # What workers say, in threads of their links
 
-    def _planned(self, worker: _Worker) -> dict[str, Any]:
-        with self._loading:
-            plan = TypeAdapter(Plan).dump_python(self._plan, mode="json")
+    def _planned(self, worker: WorkerProcess) -> dict[str, Any]:
+        plan = TypeAdapter(Plan).dump_python(self._bundle.plan(worker), mode="json")
         return {"worker": worker.number, "plan": plan, "buckets": str(self._folder)}
 
-    def _admit(self, worker: _Worker, directory: str, digest: str) -> bool:
-        """Whether it may serve: not with another bundle than the others have, as when one was loaded meanwhile."""
-        with self._loading:
-            if self._digest is None:
-                self._keep_to(directory, digest)
-            worker.admitted = digest == self._digest
-            worker.reason = "" if worker.admitted else "another bundle is in use"
-            return worker.admitted
-
-    def _serving(self, worker: _Worker, url: str, companion: str | None) -> None:
+    def _serving(self, worker: WorkerProcess, url: str, companion: str | None) -> None:
         self._where = {"url": url, "grpc": companion}
         worker.serving = True
         if self._stopping:  # it may have come before there was anybody to hear it
             worker.process.terminate()
         self._wake()
 
-    def _failed(self, worker: _Worker, reason: str) -> None:
+    def _failed(self, worker: WorkerProcess, reason: str) -> None:
         worker.reason = reason
 
-    def _load(self, path: str) -> str | None:
-        """Why a bundle could not be loaded; None: all workers have it, and whoever starts later, too."""
-        with self._loading:
-            told = [_proof(done) for done in self._all("prove", path).values()]
-            refused = [each["refused"] for each in told if "refused" in each]
-            if len({each.get("digest") for each in told}) != 1:
-                refused.append("its files changed while it was loaded")
-            if refused:
-                self._all("forget")
-                return refused[0]
-            self._keep_to(told[0]["directory"], told[0]["digest"])
-            self._all("use")
-            return None
-
-    def _keep_to(self, directory: str, digest: str) -> None:
-        self._plan, self._digest = replace(self._plan, bundle=Path(directory)), digest
-
     def _metrics(self) -> list[tuple[int, Any]]:
-        told = self._all("metrics", limit_s=_METRICS_S)
-        return [(number, done.result()) for number, done in told.items() if done.done() and done.exception() is None]
-
-    def _all(self, what: str, *given: Any, limit_s: float | None = None) -> dict[int, Future[Any]]:
-        """Has every worker do something; returns when all have, or are gone, or it took too long."""
-        crew = [worker for worker in list(self._workers.values()) if worker.admitted]
-        begun = {worker.number: worker.link.begin(what, *given) for worker in crew}
-        wait(begun.values(), limit_s)
-        return begun
+        told = ask(
+            [worker for worker in list(self._workers.values()) if worker.admitted], "metrics", limit_s=_METRICS_S
+        )
+        return [
+            (worker.number, done.result()) for worker, done in told.items() if done.done() and done.exception() is None
+        ]
 
 
-def _proof(done: Future[dict[str, str]]) -> dict[str, str]:
-    try:
-        return done.result()
-    except LinkEnded:
-        return {"refused": "a worker process ended meanwhile"}
-
-
-def _reason(ended: _Worker) -> str:
+def _reason(ended: WorkerProcess) -> str:
     """Why a worker is no more."""
     code = ended.process.returncode
     return ended.reason or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
 
 
-def _give_up(ended: _Worker) -> NoReturn:
+def _give_up(ended: WorkerProcess) -> NoReturn:
     """Nobody serves, and nobody can be started."""
     print(f"error: {ended.reason or f'a worker could not start: {_reason(ended)}'}", file=sys.stderr)
     raise SystemExit(1)
