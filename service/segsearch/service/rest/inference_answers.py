@@ -115,6 +115,6 @@ def _output(tensor: Tensor, values: np.ndarray, binary: bool) -> str:
 
 
 def _numbers(values: np.ndarray) -> str:
-    """Row by row, as the shortest decimals that give the float32s back."""
+    """Row by row, as the shortest decimals that give the float32s back; all are finite, as sessions see to."""
     # A row at a time: numpy's texts take a hundred bytes a number.
     return ",".join([",".join(row.astype(str).tolist()) for row in np.atleast_2d(values)])
