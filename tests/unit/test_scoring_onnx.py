@@ -133,6 +133,16 @@ def test_a_model_whose_scores_are_no_probabilities_is_refused(tmp_path):
     assert "outside 0 to 1" in refusal(bundle_of(tmp_path, scaled_scores(MODEL, 50)), OutputNotFinite)
 
 
+def test_a_model_that_gives_an_infinite_embedding_is_refused_as_no_answer_could_hold_it(tmp_path):
+    proto = MODEL.onnx()
+    mean = next(node for node in proto.graph.node if node.output[0] == "embedding")
+    classifier = next(node for node in proto.graph.node if node.input[0] == "embedding")
+    mean.output[0] = classifier.input[0] = "mean"
+    proto.graph.node.append(helper.make_node("Div", ["mean", "nothing"], ["embedding"]))
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nothing"))
+    assert "embedding that is NaN or infinite" in refusal(bundle_of(tmp_path, proto), OutputNotFinite)
+
+
 def test_a_model_of_another_output_size_is_refused(tmp_path):
     other = TinyModel.seeded(5)
     assert "scores is tensor(float)" in refusal(bundle_of(tmp_path, other.onnx()), SignatureMismatch)
