@@ -18,11 +18,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -155,15 +154,14 @@ def uploads(port: int, pid: int, callers: int, per_s: float, seconds: float) -> 
             if start <= time.monotonic() < end:
                 statuses[status] += 1
 
-    threads = [threading.Thread(target=call, args=(number,)) for number in range(callers)]
-    for thread in threads:
-        thread.start()
-    time.sleep(WARM_UP_S)
-    before = cpu_seconds(pid), time.process_time()
-    time.sleep(max(0.0, end - time.monotonic()))
-    after = cpu_seconds(pid), time.process_time()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(callers) as pool:
+        calls = [pool.submit(call, number) for number in range(callers)]
+        time.sleep(WARM_UP_S)
+        before = cpu_seconds(pid), time.process_time()
+        time.sleep(max(0.0, end - time.monotonic()))
+        after = cpu_seconds(pid), time.process_time()
+    for each in calls:
+        each.result()  # whoever failed has asked for less
     return Served(SEGMENTS * statuses[200], seconds, after[0] - before[0], statuses, after[1] - before[1])
 
 
