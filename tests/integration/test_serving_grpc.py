@@ -85,7 +85,8 @@ def test_an_upload_under_way_is_answered_after_sigterm_and_nothing_new_is_taken(
 def takes_more(address: str) -> bool:
     with grpc.insecure_channel(address) as late:
         call = SegmentSearchStub(late).ListTags.future(pb.ListTagsRequest(), timeout=TIMEOUT_S)
-        assert call.code() in (StatusCode.OK, StatusCode.UNAVAILABLE)
+        # gRPC itself cancels what comes in the very moment that it stops listening.
+        assert call.code() in (StatusCode.OK, StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
         return call.code() is StatusCode.OK
 
 

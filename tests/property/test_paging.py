@@ -155,6 +155,6 @@ def test_a_bookmark_of_another_generation_or_of_a_later_moment_has_expired(live)
     after = live.search("Rain", 3).following
     view, asked = live.view(), Tag(ClassOrdinal(0))
     for field in ("generation", "sequence"):
-        changed = {name: getattr(after, name) + (name == field) for name in after.__slots__}
+        changed = after._replace(**{field: getattr(after, field) + 1})
         with pytest.raises(PageTokenExpired):
-            page_of(view, asked, 3, Bookmark(**changed))
+            page_of(view, asked, 3, changed)
