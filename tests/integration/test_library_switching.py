@@ -19,7 +19,8 @@ from segsearch.core.errors import (
 from segsearch.core.features import FeatureSpec
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
-from segsearch.service.library import SegmentLibrary, best_classes
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.page_making import best_classes
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.integration.test_serving_grpc import served
 from tests.library_fixtures import make_videos, write_shards

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segsearch.core.segments import cut_windows, segment_starts
-from segsearch.service.library import best_classes
+from segsearch.service.page_making import best_classes
 from segsearch.service.scoring.micro_batches import micro_batches
 from segsearch.service.scoring.model import open_model
 from tests.tiny_model import CONTEXT_FRAMES, SPEC

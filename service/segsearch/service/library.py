@@ -29,22 +29,21 @@ from segsearch.core.errors import (
     UnknownVideo,
     VocabularyMismatch,
 )
-from segsearch.core.score_codes import PROBABILITIES, encode_probabilities
+from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import segment_id
 from segsearch.core.vocabulary import ClassOrdinal
 from segsearch.service.comparison import Comparison, Comparisons
 from segsearch.service.current_view import CurrentView
 from segsearch.service.events import log
-from segsearch.service.index.expression import parse, tags_of
 from segsearch.service.index.format import POSTINGS_CAP
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.live.store import LiveStore
-from segsearch.service.index.paging import Bookmark, page_of
-from segsearch.service.index.query import moments, ranked
+from segsearch.service.index.paging import Bookmark
 from segsearch.service.index.view import View
 from segsearch.service.jobs.reindex_process import ReindexJobs
+from segsearch.service.page_making import moment_page, page_found, tell_search, with_best
 from segsearch.service.page_memory import Asked, PageMemory
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
 from segsearch.service.scoring.batching_scorer import BatchingScorer
@@ -59,7 +58,7 @@ from segsearch.service.similar_segments import (
     place_of,
     vector_of,
 )
-from segsearch.service.tracing.trace import current, step
+from segsearch.service.tracing.trace import step
 
 SEARCH_LIMIT: Final = POSTINGS_CAP
 SIMILAR_LIMIT: Final = 1_000  # more are nobody's neighbours any more, and each of them is compared
@@ -188,25 +187,18 @@ class SegmentLibrary:
         view, wanted, began_s = view or self.view(), Asked(tag, k, min_score, per_video, after), time.monotonic()
         page = self._pages.get(view, wanted)
         if page is None:
-            page = _page(view, wanted)
+            page = page_found(view, wanted)
             self._pages.put(view, wanted, page)
-        _tell_search(began_s, k, page)
+        tell_search(began_s, k, page)
         return page
 
     def moments(
         self, tag: str, k: int, *, min_score: float = 0.0, per_video: int | None = None, view: View | None = None
     ) -> MomentPage:
         """The same segments as `search` finds, adjacent ones of a video as one moment; so there are at most k."""
-        view, began_s = view or self.view(), time.monotonic()
-        asked = parse(tag, view.vocabulary)
-        found = ranked(view, asked, k, lowest=_lowest_code(min_score), per_video=per_video)
-        merged = moments(view, found)
-        video_ids, peaks = view.segments(merged.peaks)
-        page = MomentPage(
-            [view.vocabulary[ordinal] for ordinal in tags_of(asked)], view.manifest, view.sequence,
-            video_ids, merged.starts, merged.ends, peaks, merged.codes, found.complete,
-        )  # fmt: skip
-        _tell_search(began_s, k, page)
+        view, wanted, began_s = view or self.view(), Asked(tag, k, min_score, per_video, None), time.monotonic()
+        page = moment_page(view, wanted)
+        tell_search(began_s, k, page)
         return page
 
     def check_room(self, caller: Caller) -> None:
@@ -228,7 +220,7 @@ class SegmentLibrary:
         if begun.add_as is not None:
             codes = {begun.bundle.digest: encode_probabilities(scores.probabilities)}
             stored = _committed(partial(self._store().put, begun.add_as, begun.frames, codes))
-        return _with_best(begun.bundle, scores, top), stored
+        return with_best(begun.bundle, scores, top), stored
 
     def score(self, frames: np.ndarray, top: int, caller: Caller = NOBODY) -> ScoredVideo:
         """The `top` best classes of every segment of a video: frames (T, F) uint8, T at least 1. Raises QueueFull."""
@@ -340,52 +332,9 @@ def _refusal_noted(path: str) -> Iterator[None]:
         raise
 
 
-def best_classes(probabilities: np.ndarray, top: int) -> np.ndarray:
-    """(S, top) class ordinals of the best probabilities of each row (S, C) float32, ties by smaller ordinal."""
-    class_count = probabilities.shape[1]
-    top = min(top, class_count)
-    # As in index.selection: a float32 that is not negative sorts like its bits, and with the class below them no two
-    # keys are equal, so that a partition has one right answer.
-    bits = np.ascontiguousarray(probabilities + np.float32(0)).view(np.uint32).astype(np.uint64) << np.uint64(32)
-    keys = bits | np.arange(class_count, dtype=np.uint64)[::-1]
-    best = np.sort(np.partition(keys, class_count - top, axis=1)[:, class_count - top :], axis=1)[:, ::-1]
-    classes: np.ndarray = class_count - 1 - (best & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    return classes
-
-
-def _page(view: View, wanted: Asked) -> Page:
-    asked, lowest = parse(wanted.tag, view.vocabulary), _lowest_code(wanted.min_score)
-    found, following = page_of(view, asked, wanted.k, wanted.after, lowest=lowest, per_video=wanted.per_video)
-    video_ids, starts = view.segments(found.places)
-    tags = [view.vocabulary[ordinal] for ordinal in tags_of(asked)]
-    codes = found.codes.copy()  # what they were cut from may be far longer, and stay as long as the page is remembered
-    return Page(tags, view.manifest, view.sequence, video_ids, starts, codes, found.complete, following)
-
-
-def _tell_search(began_s: float, k: int, page: Page | MomentPage) -> None:
-    """A search is a step of the request under way."""
-    trace = current()
-    if trace is not None:
-        facts = {
-            "segsearch.tags": len(page.tags), "segsearch.k": k, "segsearch.hits": len(page.codes),
-            "segsearch.generation": page.generation.number, "segsearch.sequence": page.sequence,
-        }  # fmt: skip
-        trace.add("search", began_s, time.monotonic(), facts)
-
-
 def _committed(change: Callable[[], Stored]) -> Stored:
     """What a change of the store made, which is a step of the request under way."""
     with step("commit") as facts:
         stored = change()
         facts |= {"segsearch.sequence": stored.sequence, "segsearch.unchanged": stored.unchanged}
     return stored
-
-
-def _with_best(bundle: Bundle, scores: Scores, top: int) -> ScoredVideo:
-    classes = best_classes(scores.probabilities, top)
-    return ScoredVideo(scores.starts, classes, np.take_along_axis(scores.probabilities, classes, axis=1), bundle)
-
-
-def _lowest_code(min_score: float) -> int:
-    """The first code whose probability is at least so much."""
-    return int(np.searchsorted(PROBABILITIES, np.float32(min_score))) if min_score > 0 else 0
