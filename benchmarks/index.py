@@ -24,6 +24,8 @@ from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.columns import Columns
 from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.view import View
+from segsearch.service.page_making import page_found
+from segsearch.service.page_memory import Asked
 
 TOMBSTONE_SHARE = 0.01
 QUERIES = {100: 300, 10_000: 60}  # by k
@@ -46,6 +48,12 @@ def with_live(generation: Generation, count: int) -> View:
         tops=columns.tops,
     )  # fmt: skip
     return View.of(generation, delta)
+
+
+def finding(view: View) -> Search:
+    """Searches as for a tag of which nothing was found before, as after an upload among its best."""
+    names = [entry.name for entry in view.vocabulary.entries]
+    return lambda tag, k: page_found(view, Asked(names[tag], k, 0.0, None, None))
 
 
 def in_turn(searches: Sequence[Search], tags: Sequence[int], k: int) -> list[np.ndarray]:
@@ -77,14 +85,20 @@ def opening(root: Path, rounds: int = 9) -> tuple[float, float]:
 
 
 def beside_live(root: Path, options: Namespace) -> list[Measure]:
-    """A search alone, and with live segments: the same in turn, for the first time and again."""
+    """A search alone, and with live segments: the same in turn, for the first time, again, and found anew."""
     base = IndexDirectory(root).open_current()
     views = [View.of(base, Delta.empty(options.classes)), with_live(base, options.live)]
+    for view in views:
+        view.find_heads()  # as a library does before a generation takes traffic
+    ways = {
+        "first": [search_of(searching(root, remembers=False), view) for view in views],
+        "again": [search_of(searching(root, remembers=True), view) for view in views],
+        "anew": [finding(view) for view in views],
+    }
     random, measures = np.random.default_rng(2), []
     for k, asked in QUERIES.items():
         tags = random.integers(options.classes, size=asked).tolist()
-        for ours, remembers in (("first", False), ("again", True)):
-            searches = [search_of(searching(root, remembers=remembers), view) for view in views]
+        for ours, searches in ways.items():
             in_turn(searches, tags, k)
             alone, live = in_turn(searches, tags, k)
             for name, share in (("median", 50), ("99th percentile", 99)):

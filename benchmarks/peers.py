@@ -4,7 +4,7 @@
 sorted set a class), SQLite and DuckDB, each as it does this best (`databases/`); the servers are started here, behind
 sockets of this machine. Each gives video ids, start frames and scores as its client gives them to Python. A database is
 handed the class's number, where `search` looks up the tag's name. Our side stands in the table twice: asked for the
-first time since anything changed, and asked again, when a library remembers the page (`page_memory`).
+first time, by a library that remembers no pages, and asked again, by one that does (`page_memory`).
 
 All answers are compared first. Then everybody answers the same questions, round after round, each in turn; a figure is
 the median of the rounds. What is not installed is named in the table, with the command that installs it.

@@ -102,7 +102,7 @@ class CurrentView:
         self._check(generation)
         generation.verify()
         served = _Served(generation, self._store)
-        served.view()  # what is live is read before the first query needs it
+        served.view().find_heads()  # what is live is read, and the best of each tag found, before a query needs it
         return served
 
 
@@ -131,5 +131,5 @@ class _Served:
         delta = self._live.current()
         if view is None or view.delta is not delta:
             # Two threads may both make it; either one is right, and a later question looks again.
-            self._view = view = View.of(self.generation, delta)
+            self._view = view = View.of(self.generation, delta, before=view)
         return view

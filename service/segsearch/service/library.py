@@ -43,7 +43,7 @@ from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.paging import Bookmark
 from segsearch.service.index.view import View
 from segsearch.service.jobs.reindex_process import ReindexJobs
-from segsearch.service.page_making import moment_page, page_found, tell_search, with_best
+from segsearch.service.page_making import head_page, moment_page, page_found, tell_search, with_best
 from segsearch.service.page_memory import Asked, PageMemory
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
 from segsearch.service.scoring.batching_scorer import BatchingScorer
@@ -184,11 +184,11 @@ class SegmentLibrary:
         Raises UnknownTag with the nearest names, InvalidInput where the text is no query, PageTokenExpired, or
         NoGeneration.
         """
-        view, wanted, began_s = view or self.view(), Asked(tag, k, min_score, per_video, after), time.monotonic()
-        page = self._pages.get(view, wanted)
+        view, began_s = view or self.view(), time.monotonic()
+        is_plain = not min_score and per_video is None and after is None
+        page = head_page(view, tag, k) if is_plain else None
         if page is None:
-            page = page_found(view, wanted)
-            self._pages.put(view, wanted, page)
+            page = self._page(view, Asked(tag, k, min_score, per_video, after))
         tell_search(began_s, k, page)
         return page
 
@@ -302,6 +302,13 @@ class SegmentLibrary:
         k: 1 to COMPARED_LIMIT. Raises UnknownGeneration, NoTagInCommon, TooManyCalls or GenerationCorrupt.
         """
         return self._comparisons.of(older, newer, k)
+
+    def _page(self, view: View, wanted: Asked) -> Page:
+        page = self._pages.get(view, wanted)
+        if page is None:
+            page = page_found(view, wanted)
+            self._pages.put(view, wanted, page)
+        return page
 
     def _bundle_folder(self) -> BundleFolder:
         if self._bundles is None:

@@ -11,14 +11,30 @@ import numpy as np
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.score_codes import PROBABILITIES
-from segsearch.service.index.expression import parse, tags_of
-from segsearch.service.index.paging import page_of
+from segsearch.service.index.expression import Tag, parse, tags_of
+from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
-from segsearch.service.index.view import View
+from segsearch.service.index.view import HEAD, View
 from segsearch.service.page_memory import Asked
 from segsearch.service.pages import MomentPage, Page, ScoredVideo
 from segsearch.service.scoring.scorer import Scores
 from segsearch.service.tracing.trace import current
+
+
+def head_page(view: View, tag: str, k: int) -> Page | None:
+    """The k best segments for one tag, where the view has found them already; `page_found` is its plain twin."""
+    if k >= HEAD:
+        return None
+    asked = parse(tag, view.vocabulary)
+    if not isinstance(asked, Tag):
+        return None
+    head = view.head(asked.ordinal)
+    if len(head.video_ids) <= k:  # it may be the end of the list
+        return None
+    codes = head.codes[:k]
+    following = Bookmark(view.number, view.sequence, k, int(codes[-1]), *view.rank(int(head.places[k - 1])))
+    tags = [view.vocabulary[asked.ordinal]]
+    return Page(tags, view.manifest, view.sequence, head.video_ids[:k], head.starts[:k], codes, True, following)
 
 
 def page_found(view: View, wanted: Asked) -> Page:

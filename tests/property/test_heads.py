@@ -1,0 +1,117 @@
+"""What a view takes over from the one before, and answers from, is what it would have found itself."""
+
+import itertools
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segsearch.core.score_codes import HIGHEST
+from segsearch.core.vocabulary import Entry, Vocabulary
+from segsearch.service.index.generation import Generation
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.manifest import BundleName, Skipped
+from segsearch.service.index.selection import select_plain
+from segsearch.service.index.view import HEAD, View, live_over
+from segsearch.service.index.writer import GenerationWriter, Origin
+from segsearch.service.page_making import head_page, page_found
+from segsearch.service.page_memory import Asked
+from tests.live_videos import BUNDLE, CLASSES, SPACE, frames_of
+
+VOCABULARY = Vocabulary([Entry(number, f"tag {number}") for number in range(CLASSES)])
+BASE_VIDEOS, SEGMENTS = 8, 3 * HEAD // 8  # three heads in all
+KS = (1, 2, HEAD // 2, HEAD - 1, HEAD)
+IDS = [f"b{number}" for number in range(BASE_VIDEOS)] + list("xyz")
+
+changes = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from(IDS), st.integers(1, 60), st.sampled_from(("low", "any"))),
+    st.tuples(st.just("delete"), st.sampled_from(IDS)),
+)
+
+
+def generation_of(folder: Path, random: np.random.Generator, keep: int) -> Generation:
+    codes = random.integers(100, 140, (BASE_VIDEOS * SEGMENTS, CLASSES)).astype(np.uint16)  # ties everywhere
+    with GenerationWriter(folder, Origin(BundleName("bundle", 1, BUNDLE), SPACE, VOCABULARY), keep) as writer:
+        for number in range(BASE_VIDEOS):
+            writer.add_video(f"b{number}", np.arange(SEGMENTS) * 5)
+        for ordinals, kept in select_plain(codes, keep):
+            writer.add_postings(ordinals, kept)
+        writer.seal(1, Skipped())
+    return Generation.open(folder)
+
+
+def take(store: LiveStore, change: tuple, random: np.random.Generator) -> None:
+    match change:
+        case ("put", video_id, count, "low"):  # mostly below every head
+            store.put(video_id, frames_of(count, 5 * count), {BUNDLE: scores(random, count, 0, 128)})
+        case ("put", video_id, count, _):
+            store.put(video_id, frames_of(count, 5 * count), {BUNDLE: scores(random, count, 90, 150)})
+        case ("delete", video_id):
+            store.delete(video_id)
+
+
+def scores(random: np.random.Generator, count: int, lowest: int, highest: int) -> np.ndarray:
+    return random.integers(lowest, highest, (count, CLASSES)).astype(np.uint16)
+
+
+def same(ours, plain) -> bool:
+    arrays = ((ours.starts, plain.starts), (ours.codes, plain.codes))
+    return (
+        ours._replace(starts=None, codes=None) == plain._replace(starts=None, codes=None)
+        and all(one.tolist() == other.tolist() for one, other in arrays)
+    )  # fmt: skip
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(changes, max_size=12), st.sampled_from((HEAD // 2, 2 * HEAD, HIGHEST)), st.integers(0, 2**31))
+def test_a_page_of_a_head_is_the_page_that_a_search_finds(taken, keep, seed):
+    random = np.random.default_rng(seed)
+    with TemporaryDirectory() as folder, LiveStore.open(Path(folder, "live"), SPACE, map_bytes=16 << 20) as store:
+        generation = generation_of(Path(folder), random, min(keep, BASE_VIDEOS * SEGMENTS))
+        live, view = live_over(generation, store), None
+        for change in [None, *taken]:
+            if change is not None:
+                take(store, change, random)
+            view = View.of(generation, live.current(), before=view)
+            for entry, k in itertools.product(VOCABULARY.entries[:4], KS):
+                page = head_page(view, entry.name, k)
+                assert page is None or same(page, page_found(view, Asked(entry.name, k, 0.0, None, None)))
+
+
+@pytest.fixture
+def views(tmp_path):
+    """A view whose heads are found, and what makes the next one after a change of its store."""
+    random = np.random.default_rng(0)
+    generation = generation_of(tmp_path, random, 2 * HEAD)
+    with LiveStore.open(tmp_path / "live", SPACE, map_bytes=16 << 20) as store:
+        live = live_over(generation, store)
+        view = View.of(generation, live.current())
+        view.find_heads()
+
+        def after(change: tuple, codes: np.ndarray | None = None) -> View:
+            if codes is None:
+                take(store, change, random)
+            else:
+                store.put(change[1], frames_of(1, 5 * len(codes)), {BUNDLE: codes})
+            return View.of(generation, live.current(), before=view)
+
+        yield view, after
+
+
+def test_an_upload_below_a_head_leaves_it_and_one_among_it_does_not(views):
+    view, after = views
+    codes = np.zeros((3, CLASSES), np.uint16)
+    codes[1, 0] = 139  # of one class only, among the best
+    following = after(("put", "x"), codes)
+    taken_over = [following.head(ordinal).video_ids is view.head(ordinal).video_ids for ordinal in range(CLASSES)]
+    assert taken_over == [False] + [True] * (CLASSES - 1)
+    assert "x" in following.head(0).video_ids
+    assert "x" not in view.head(0).video_ids
+
+
+def test_a_view_in_which_something_is_gone_takes_nothing_over(views):
+    _, after = views
+    assert after(("delete", "b0")).heads == [None] * CLASSES
