@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from segsearch.core.score_codes import HIGHEST
 from segsearch.core.vocabulary import Entry, Vocabulary
 from segsearch.service.index.generation import Generation
+from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import BundleName, Skipped
 from segsearch.service.index.selection import select_plain
@@ -32,13 +33,17 @@ changes = st.one_of(
 )
 
 
-def generation_of(folder: Path, random: np.random.Generator, keep: int) -> Generation:
+def generation_of(folder: Path, random: np.random.Generator, keep: int, scores: bool = False) -> Generation:
     codes = random.integers(100, 140, (BASE_VIDEOS * SEGMENTS, CLASSES)).astype(np.uint16)  # ties everywhere
-    with GenerationWriter(folder, Origin(BundleName("bundle", 1, BUNDLE), SPACE, VOCABULARY), keep) as writer:
+    with GenerationWriter(
+        folder, Origin(BundleName("bundle", 1, BUNDLE), SPACE, VOCABULARY), keep, scores=scores
+    ) as writer:
         for number in range(BASE_VIDEOS):
             writer.add_video(f"b{number}", np.arange(SEGMENTS) * 5)
         for ordinals, kept in select_plain(codes, keep):
             writer.add_postings(ordinals, kept)
+        if scores:
+            writer.add_scores(codes)
         writer.seal(1, Skipped())
     return Generation.open(folder)
 
@@ -46,14 +51,14 @@ def generation_of(folder: Path, random: np.random.Generator, keep: int) -> Gener
 def take(store: LiveStore, change: tuple, random: np.random.Generator) -> None:
     match change:
         case ("put", video_id, count, "low"):  # mostly below every head
-            store.put(video_id, frames_of(count, 5 * count), {BUNDLE: scores(random, count, 0, 128)})
+            store.put(video_id, frames_of(count, 5 * count), {BUNDLE: uploaded(random, count, 0, 128)})
         case ("put", video_id, count, _):
-            store.put(video_id, frames_of(count, 5 * count), {BUNDLE: scores(random, count, 90, 150)})
+            store.put(video_id, frames_of(count, 5 * count), {BUNDLE: uploaded(random, count, 90, 150)})
         case ("delete", video_id):
             store.delete(video_id)
 
 
-def scores(random: np.random.Generator, count: int, lowest: int, highest: int) -> np.ndarray:
+def uploaded(random: np.random.Generator, count: int, lowest: int, highest: int) -> np.ndarray:
     return random.integers(lowest, highest, (count, CLASSES)).astype(np.uint16)
 
 
@@ -66,11 +71,16 @@ def same(ours, plain) -> bool:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(st.lists(changes, max_size=12), st.sampled_from((HEAD // 2, 2 * HEAD, HIGHEST)), st.integers(0, 2**31))
-def test_a_page_of_a_head_is_the_page_that_a_search_finds(taken, keep, seed):
+@given(
+    st.lists(changes, max_size=12),
+    st.sampled_from((HEAD // 2, 2 * HEAD, HIGHEST)),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+def test_a_page_of_a_head_is_the_page_that_a_search_finds(taken, keep, scores, seed):
     random = np.random.default_rng(seed)
     with TemporaryDirectory() as folder, LiveStore.open(Path(folder, "live"), SPACE, map_bytes=16 << 20) as store:
-        generation = generation_of(Path(folder), random, min(keep, BASE_VIDEOS * SEGMENTS))
+        generation = generation_of(Path(folder), random, min(keep, BASE_VIDEOS * SEGMENTS), scores)
         live, view = live_over(generation, store), None
         for change in [None, *taken]:
             if change is not None:
@@ -115,3 +125,11 @@ def test_an_upload_below_a_head_leaves_it_and_one_among_it_does_not(views):
 def test_a_view_in_which_something_is_gone_takes_nothing_over(views):
     _, after = views
     assert after(("delete", "b0")).heads == [None] * CLASSES
+
+
+@pytest.mark.parametrize(("keep", "found"), [(HEAD - 1, 0), (HEAD, HEAD)])
+def test_a_head_is_not_looked_for_in_everybody_s_scores(tmp_path, keep, found):
+    generation = generation_of(tmp_path, np.random.default_rng(0), keep, scores=True)
+    view = View.of(generation, Delta.empty(CLASSES))
+    assert len(view.head(0).video_ids) == found
+    assert len(view.best(0, HEAD).codes) == HEAD

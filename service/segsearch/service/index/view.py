@@ -39,7 +39,9 @@ class Ranked(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The best HEAD segments of one class, or all that its list tells, in the form answers have."""
+    """The best HEAD segments of one class, or all that its list tells, in the form answers have; without any where it
+    would take everybody's scores to find them.
+    """
 
     column_count: int  # D: how many live segments were looked at
     places: np.ndarray  # (n,) int64
@@ -254,6 +256,8 @@ class View:
             added = self.delta.codes[ordinal, before.column_count :]
             if not (added > before.codes[-1]).any():  # an equal one comes behind
                 return before._replace(column_count=column_count)
+        if self._takes_scores(ordinal, HEAD):
+            return Head(column_count, np.empty(0, np.int64), np.empty(0, np.uint16), [], np.empty(0, np.int64))
         found = self.best(ordinal, HEAD)
         return Head(column_count, found.places.astype(np.int64), found.codes.copy(), *self.segments(found.places))
 
@@ -297,6 +301,13 @@ class View:
             if len(shown) == k or reach >= length:
                 return ordinals.take(shown), codes.take(shown), len(codes)
             reach *= 2
+
+    def _takes_scores(self, ordinal: ClassOrdinal, k: int) -> bool:
+        """Whether the generation's k best stand in no list, so that everybody's scores are read for them."""
+        if self.generation.scores is None:
+            return False
+        _, codes, read = self._shown_best(ordinal, k)
+        return len(codes) < k and read < self.base_count
 
     def _refilled(self, ordinal: ClassOrdinal, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The generation's k best out of the scores of everything, for lists that deletions have emptied."""
