@@ -6,13 +6,13 @@ is not begun for a client that has gone.
 """
 
 import logging
+import random
 import re
 import secrets
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import unquote
@@ -53,21 +53,17 @@ class Calls:
     def __init__(self, guard: Guard, metrics: RpcMetrics, *, log_requests: bool, traces: Traces | None = None):
         self.guard, self.metrics, self.log_requests, self.traces = guard, metrics, log_requests, traces
         self.patience = Patience()
-        self._scoring = threading.BoundedSemaphore(SCORING_LIMIT)
-        self._public = threading.BoundedSemaphore(PUBLIC_LIMIT)
+        scoring, public = threading.BoundedSemaphore(SCORING_LIMIT), threading.BoundedSemaphore(PUBLIC_LIMIT)
+        # By method: what bounds the calls of its kind that run at a time.
+        self.crowds = dict.fromkeys(_SCORING, scoring) | {
+            name: public for name, needs in NEEDS.items() if needs is None
+        }
 
     def begin(self, method: str, context: grpc.ServicerContext) -> "Call":
         """A call that has reached a thread."""
         call = Call(self, method, context)
-        self.patience.add(call)
-        call.when_over(partial(self.patience.remove, call))
+        call.when_over(self.patience.watch(call))
         return call
-
-    def crowd_of(self, method: str) -> threading.BoundedSemaphore | None:
-        """What bounds the calls of a method's kind that run at a time."""
-        if NEEDS[method] is None:
-            return self._public
-        return self._scoring if method in _SCORING else None
 
 
 class Call:
@@ -119,7 +115,7 @@ class Call:
             known = guard.identify(key_of(self.context.invocation_metadata()) if guard.keys else None)
             self.key_id = known.id if known else None
             guard.admit(known, self._needs)
-        crowd = self._calls.crowd_of(self.method)
+        crowd = self._calls.crowds.get(self.method)
         if crowd is not None:
             if not crowd.acquire(blocking=False):
                 raise TooManyCalls(SCORING_LIMIT if self._needs else PUBLIC_LIMIT)
@@ -144,7 +140,9 @@ class Call:
 
     def request(self, incoming: Iterator[bytes], limit_s: float = REQUEST_S) -> bytes:
         """The one message of a call that has one."""
-        message = next(self.requests(incoming, limit_s), None)
+        self.waits(limit_s)
+        message = next(incoming, None)
+        self.works()
         if message is None:
             raise InvalidInput("request", "no message", "one")
         return message
@@ -216,4 +214,4 @@ def _request_id(context: grpc.ServicerContext) -> str:
     for name, value in context.invocation_metadata():
         if name == _ID_HEADER and _CALLERS_ID.fullmatch(str(value)):
             return str(value)
-    return secrets.token_hex(8)
+    return random.randbytes(8).hex()  # tells calls apart, and need not be hard to guess

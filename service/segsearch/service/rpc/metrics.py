@@ -23,10 +23,15 @@ class RpcMetrics:
             "segsearch_grpc_request_duration_seconds", "From an rpc's begin to its answer.", ("method",),
             buckets=_BUCKETS_S, registry=metrics.registry,
         )  # fmt: skip
+        self._series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}  # that `answered` counts in
 
+    # Finding a series by its labels costs more than to count.
     def answered(self, method: str, code: str, problem: str | None, seconds: float) -> None:
         """Counts one answer."""
-        self._calls.labels(method, code).inc()
-        self._seconds.labels(method).observe(seconds)
+        series = self._series.get((method, code))
+        if series is None:
+            series = self._series[method, code] = self._calls.labels(method, code), self._seconds.labels(method)
+        series[0].inc()
+        series[1].observe(seconds)
         if problem is not None:
             self._refusals.labels(problem).inc()

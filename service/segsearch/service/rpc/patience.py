@@ -4,8 +4,9 @@ Where it stands: the twin of `connection`. `calls` says when a call waits; the s
 whether all that it began is answered before it ends.
 """
 
-import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 
@@ -20,32 +21,24 @@ class Waiting(Protocol):
 
 
 class Patience:
-    """The calls that are not over."""
+    """The calls that are not over. Any number of threads may ask."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._calls: set[Waiting] = set()
+        self._calls: set[Waiting] = set()  # each use of it is one step of the interpreter's, and needs no lock
 
-    def add(self, call: Waiting) -> None:
-        """A call that began."""
-        with self._lock:
-            self._calls.add(call)
-
-    def remove(self, call: Waiting) -> None:
-        """A call that is over: its answer has left, or its client has."""
-        with self._lock:
-            self._calls.discard(call)
+    def watch(self, call: Waiting) -> Callable[[], object]:
+        """Of a call that began; to be told when it is over: its answer has left, or its client has."""
+        self._calls.add(call)
+        return partial(self._calls.discard, call)
 
     def all_over(self) -> bool:
         """Whether only lasting calls are left."""
-        with self._lock:
-            return all(call.lasting for call in self._calls)
+        return all(call.lasting for call in list(self._calls))
 
     def cut_late(self) -> None:
         """Ends the calls whose clients are late with what they owe."""
-        with self._lock:
-            calls = list(self._calls)
         now_s = time.monotonic()
-        for call in calls:
-            if call.patience_ends_s is not None and call.patience_ends_s < now_s:
+        for call in list(self._calls):
+            ends_s = call.patience_ends_s
+            if ends_s is not None and ends_s < now_s:
                 call.cut()
