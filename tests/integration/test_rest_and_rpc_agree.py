@@ -138,13 +138,16 @@ def test_searches(edges, query, merge):
     assert search(streamed, merge=merge) == answer
 
 
-def test_pages_go_on_at_the_same_place_at_either_edge(edges):
+@pytest.mark.parametrize("more", [{}, {"min_score": 0.1}, {"per_video": 3}])  # 0.1 is another number in 32 bits
+def test_pages_go_on_at_the_same_place_at_either_edge(edges, more):
     rest, rpc = edges
-    first = rpc.Search(pb.SearchRequest(tag="Rain", k=30))
-    assert rest.get("/search", params={"tag": "Rain", "k": 30}).json()["next_page_token"] == first.next_page_token
-    answer = search(rpc.Search(pb.SearchRequest(tag="Rain", k=30, page_token=first.next_page_token)), merge=False)
-    asked = {"tag": "Rain", "k": 30, "page_token": first.next_page_token}
-    assert plain(rest.get("/search", params=asked), answer) == answer
+    asked = {"tag": "Rain", "k": 9, **more}
+    token = rpc.Search(pb.SearchRequest(**asked)).next_page_token
+    assert token
+    assert rest.get("/search", params=asked).json()["next_page_token"] == token
+    answer = search(rpc.Search(pb.SearchRequest(**asked, page_token=token)), merge=False)
+    assert answer["segments"]
+    assert plain(rest.get("/search", params={**asked, "page_token": token}), answer) == answer
 
 
 def similar(message: pb.SimilarResponse) -> dict[str, object]:

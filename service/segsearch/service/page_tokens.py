@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from segsearch.core.errors import InvalidPageToken
 from segsearch.core.files import sync_directory
 from segsearch.service.events import log
@@ -33,8 +35,8 @@ _TOKEN_LIMIT: Final = 200  # characters; ours have 95
 
 
 def question_of(tag: str, min_score: float, per_video: int | None) -> bytes:
-    """What must be the same on every page of a list; how long a page is may differ."""
-    return repr((tag, float(min_score), per_video)).encode()
+    """What must be the same on every page of a list, whichever edge is asked; how long a page is may differ."""
+    return repr((tag, float(np.float32(min_score)), per_video)).encode()  # gRPC has it in 32 bits, and scores are so
 
 
 class PageTokens:
