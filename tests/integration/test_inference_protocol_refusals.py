@@ -17,8 +17,8 @@ from segsearch.inference import open_inference_pb2 as pb
 from segsearch.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from segsearch.service.inference import ModelName
 from segsearch.service.rest.inference_body import read_request
-from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.rpc.inference_messages import checked_request
+from segsearch.service.uploads.upload import Rules
 from tests.inference_requests import (
     FRAMES,
     LENGTH,

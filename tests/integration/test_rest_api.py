@@ -11,7 +11,7 @@ from segsearch.core.videos import Video, serialise_video
 from segsearch.service.rest.answers import ScoreAnswer, SearchAnswer
 from segsearch.service.rest.search_answers import ARROW, LINES
 from segsearch.service.rest.search_text import search_json
-from segsearch.service.rest.uploads.reader import PARSERS
+from segsearch.service.uploads.reader import PARSERS
 from tests.rest_bodies import FRAMES, NPY, base64_of, json_of, npy_of, npz_of, tfrecord_of
 from tests.tiny_model import SPEC
 

@@ -24,8 +24,8 @@ from segsearch.core.videos import Video, serialise_video
 from segsearch.service.npy_header import read_npy_header
 from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.inflating import INFLATERS
-from segsearch.service.rest.uploads.reader import JSON, NPY, NPZ, PARSERS, PROTOBUF, TFRECORD, UploadReader
-from segsearch.service.rest.uploads.upload import Rules
+from segsearch.service.uploads.reader import JSON, NPY, NPZ, PARSERS, PROTOBUF, TFRECORD, UploadReader
+from segsearch.service.uploads.upload import Rules
 from tests.tiny_model import SPEC
 
 READER = UploadReader(Rules(SPEC, frame_limit=50))

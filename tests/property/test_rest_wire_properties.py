@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from segsearch.core.errors import InputTooLarge, InvalidInput
 from segsearch.core.example_pb2 import Feature, SequenceExample
-from segsearch.service.rest.uploads.wire import check_cost
+from segsearch.service.uploads.wire import check_cost
 
 UNBOUNDED = 1 << 40
 values = st.one_of(

@@ -19,9 +19,9 @@ from segsearch.core.manifest import Manifest
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import segment_count
 from segsearch.service.library import Begun, SegmentLibrary
-from segsearch.service.rest.uploads.json_values import NUMBER_LIMIT
-from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.scoring.scorer import Caller, Scores, awaited
+from segsearch.service.uploads.json_values import NUMBER_LIMIT
+from segsearch.service.uploads.upload import Rules
 
 SERVER: Final = "segsearch"
 EXTENSIONS: Final = ("binary_tensor_data",)

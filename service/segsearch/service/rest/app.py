@@ -24,11 +24,11 @@ from segsearch.service.rest.request_body import BodyLimits
 from segsearch.service.rest.search_answers import SearchAnswers
 from segsearch.service.rest.search_text import warm_up
 from segsearch.service.rest.traced_requests import TracedRequests
-from segsearch.service.rest.uploads.reader import FRAMES, UploadReader, frames_schema
-from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings
 from segsearch.service.tracing.trace import Traces
+from segsearch.service.uploads.reader import FRAMES, UploadReader, frames_schema
+from segsearch.service.uploads.upload import Rules
 
 DESCRIPTION = "Finds the moment: ranks the 5-second segments of a video library by tag."
 SCORE_THREADS: Final = 4  # parsing and writing hold the interpreter most of the time: more would only stand in its way

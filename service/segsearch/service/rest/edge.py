@@ -15,7 +15,7 @@ from segsearch.service.rest.idempotency import Remembered
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import MEDIA_TYPE
 from segsearch.service.rest.request_body import BodyLimits
-from segsearch.service.rest.uploads.reader import UploadReader
+from segsearch.service.uploads.reader import UploadReader
 
 P = ParamSpec("P")
 R = TypeVar("R")

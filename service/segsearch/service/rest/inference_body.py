@@ -27,14 +27,14 @@ from segsearch.service.inference import (
     frame_count,
     frames_of,
 )
-from segsearch.service.rest.uploads.json_values import (
+from segsearch.service.uploads.json_values import (
     check_marks,
     check_members,
     parsed,
     row_bytes,
     shown,
 )
-from segsearch.service.rest.uploads.upload import Rules
+from segsearch.service.uploads.upload import Rules
 
 JSON, BINARY = "application/json", "application/octet-stream"
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"  # bytes of JSON in front of the tensors

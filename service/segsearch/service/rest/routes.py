@@ -30,8 +30,8 @@ from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_
 from segsearch.service.rest.metrics import MEDIA_TYPE as METRICS_TYPE
 from segsearch.service.rest.problems import problem_page
 from segsearch.service.rest.request_body import read_body
-from segsearch.service.rest.uploads.reader import REQUEST_BODY
 from segsearch.service.rest.waiting import ROOM, caller_of, until_scored
+from segsearch.service.uploads.reader import REQUEST_BODY
 
 TAG_LIMIT: Final = 1000
 JSON_TYPE: Final = "application/json"

@@ -17,9 +17,9 @@ from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import End, GenerationAnswer, SegmentId, Start
 from segsearch.service.rest.edge import Edge, EdgeDep, QueryModel, edge_of, failures
 from segsearch.service.rest.request_body import read_body
-from segsearch.service.rest.uploads.reader import JSON, REQUEST_BODY
 from segsearch.service.rest.waiting import caller_of, until_scored
 from segsearch.service.scoring.scorer import Caller
+from segsearch.service.uploads.reader import JSON, REQUEST_BODY
 
 router = APIRouter()
 

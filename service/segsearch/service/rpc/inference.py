@@ -15,12 +15,12 @@ from segsearch.core.segments import segment_count
 from segsearch.inference import open_inference_pb2 as pb
 from segsearch.service.inference import EXTENSIONS, SERVER, Answer, ModelName, begin, served
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.rpc.calls import Call, Calls
 from segsearch.service.rpc.inference_messages import answer_message, checked_request, metadata_message, read_request
 from segsearch.service.rpc.methods import plain, unary
 from segsearch.service.rpc.servicer import LATE_S, caller_of
 from segsearch.service.settings import Settings
+from segsearch.service.uploads.upload import Rules
 
 INFERENCE_SERVICE: Final = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 

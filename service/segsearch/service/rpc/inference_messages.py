@@ -25,10 +25,10 @@ from segsearch.service.inference import (
     input_tensors,
     output_tensors,
 )
-from segsearch.service.rest.uploads.json_values import NUMBER_LIMIT
-from segsearch.service.rest.uploads.upload import Rules
-from segsearch.service.rest.uploads.wire import PACKED, Fields, Kind, check_cost
 from segsearch.service.rpc.methods import decoded
+from segsearch.service.uploads.json_values import NUMBER_LIMIT
+from segsearch.service.uploads.upload import Rules
+from segsearch.service.uploads.wire import PACKED, Fields, Kind, check_cost
 
 # What is counted of a request before it is read: a field may become a hundred bytes, a byte of a packed list eight.
 _PARAMETERS: Final[Fields] = {2: {}}

@@ -15,8 +15,8 @@ from segsearch.core.videos import VIDEO_ID_LIMIT, check_video_id
 from segsearch.service.comparison import CHANGES, CHANGES_LIMIT, COMPARED, COMPARED_LIMIT
 from segsearch.service.jobs.reindex_process import Wish
 from segsearch.service.library import SIMILAR_LIMIT
-from segsearch.service.rest.uploads.reader import UNNAMED
-from segsearch.service.rest.uploads.upload import Rules
+from segsearch.service.uploads.reader import UNNAMED
+from segsearch.service.uploads.upload import Rules
 from segsearch.v1.search_pb2 import (
     CompareGenerationsRequest,
     GetVideoRequest,

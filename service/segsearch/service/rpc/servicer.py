@@ -14,7 +14,6 @@ from segsearch.core.segments import segment_count
 from segsearch.service.index.view import View
 from segsearch.service.library import SEARCH_LIMIT, SegmentLibrary
 from segsearch.service.page_tokens import PageTokens, question_of
-from segsearch.service.rest.uploads.upload import Rules
 from segsearch.service.rpc import messages
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
 from segsearch.service.rpc.hot_answers import HotAnswers
@@ -37,6 +36,7 @@ from segsearch.service.rpc.requests import (
 )  # fmt: skip
 from segsearch.service.scoring.scorer import Caller
 from segsearch.service.settings import Settings
+from segsearch.service.uploads.upload import Rules
 from segsearch.v1 import search_pb2 as pb
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["SegmentSearch"].full_name

@@ -15,7 +15,7 @@ import numpy as np
 
 from segsearch.core.errors import InputTooLarge, InvalidInput
 from segsearch.service.npy_header import HEADER_LIMIT_BYTES, read_npy_header
-from segsearch.service.rest.uploads.upload import Rules, Upload
+from segsearch.service.uploads.upload import Rules, Upload
 
 _WHOLE: Final = "frames"  # the member that holds all streams side by side
 _NPZ_WANTED: Final = "numpy.savez of uint8 arrays"

@@ -12,8 +12,8 @@ import numpy as np
 from segsearch.core.errors import InvalidInput
 from segsearch.core.features import Stream
 from segsearch.core.videos import check_video_id
-from segsearch.service.rest.uploads.json_values import check_marks, check_members, parsed, row_bytes, shown
-from segsearch.service.rest.uploads.upload import Rules, Upload
+from segsearch.service.uploads.json_values import check_marks, check_members, parsed, row_bytes, shown
+from segsearch.service.uploads.upload import Rules, Upload
 
 
 def parse_json(body: bytes, rules: Rules) -> Upload:

@@ -6,8 +6,8 @@ from typing import Final
 from segsearch.core.errors import InvalidInput
 from segsearch.core.records import masked_crc32c
 from segsearch.core.videos import parse_video
-from segsearch.service.rest.uploads.upload import Rules, Upload
-from segsearch.service.rest.uploads.wire import check_cost
+from segsearch.service.uploads.upload import Rules, Upload
+from segsearch.service.uploads.wire import check_cost
 
 _HEADER, _CHECKSUM = Struct("<QI"), Struct("<I")
 _LENGTH_BYTES: Final = 8

@@ -7,10 +7,10 @@ from typing import Any, Final
 from segsearch.core.errors import InvalidInput, UnsupportedContent
 from segsearch.core.features import FeatureSpec
 from segsearch.core.videos import VIDEO_ID_LIMIT, check_video_id
-from segsearch.service.rest.uploads.json_frames import parse_json
-from segsearch.service.rest.uploads.npy_frames import parse_npy, parse_npz
-from segsearch.service.rest.uploads.record_frames import parse_protobuf, parse_tfrecord
-from segsearch.service.rest.uploads.upload import Rules, Upload
+from segsearch.service.uploads.json_frames import parse_json
+from segsearch.service.uploads.npy_frames import parse_npy, parse_npz
+from segsearch.service.uploads.record_frames import parse_protobuf, parse_tfrecord
+from segsearch.service.uploads.upload import Rules, Upload
 
 UNNAMED: Final = "upload"
 JSON, NPY, NPZ, TFRECORD, PROTOBUF = (
