@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from segsearch.core import errors
+from segsearch.service.error_rows import TABLE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest.problems import TABLE
 from segsearch.service.server import bind
 from segsearch.service.settings import Settings
 from tests.library_fixtures import serving

@@ -8,7 +8,7 @@ from google.rpc.status_pb2 import Status
 
 from segsearch.core import errors
 from segsearch.core.errors import SegsearchError
-from segsearch.service.rest.problems import TABLE
+from segsearch.service.error_rows import TABLE
 from segsearch.service.rpc.status import STATUS, code_of, rich_status
 
 EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SegsearchError)]

@@ -21,8 +21,8 @@ import grpc
 from google.rpc.status_pb2 import Status
 
 from segsearch.core.errors import DeadlinePassed, InvalidInput, SegsearchError, TooManyCalls
+from segsearch.service.error_rows import row_of
 from segsearch.service.events import log
-from segsearch.service.rest.problems import row_of
 from segsearch.service.rpc import traced_calls
 from segsearch.service.rpc.access import NEEDS, key_of
 from segsearch.service.rpc.metrics import RpcMetrics

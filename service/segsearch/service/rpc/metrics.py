@@ -1,13 +1,19 @@
 """What is counted of rpcs, beside what `rest.metrics` counts of requests and in the same registry."""
 
-from typing import Final
+from typing import Final, Protocol
 
-from prometheus_client import Counter, Histogram
-
-from segsearch.service.rest.metrics import Metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 # From an answer out of memory to a long video on a busy processor.
 _BUCKETS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 60.0)
+
+
+class Metrics(Protocol):
+    """What a process counts at whichever edge."""
+
+    registry: CollectorRegistry
+    refusals: Counter  # by reason
+    scored_segments: Counter
 
 
 class RpcMetrics:

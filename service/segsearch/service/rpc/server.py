@@ -17,12 +17,11 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from segsearch.core.errors import ConfigError
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
 from segsearch.service.rpc.health import HEALTH_SERVICE, Health
 from segsearch.service.rpc.inference import INFERENCE_SERVICE, InferenceServicer
 from segsearch.service.rpc.methods import decoded, server_streaming
-from segsearch.service.rpc.metrics import RpcMetrics
+from segsearch.service.rpc.metrics import Metrics, RpcMetrics
 from segsearch.service.rpc.servicer import SERVICE, Servicer
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings

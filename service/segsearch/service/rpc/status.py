@@ -1,4 +1,4 @@
-"""Our errors as `google.rpc.Status`: the twin of `rest.problems`, which decides what of an error a caller may see."""
+"""Our errors as `google.rpc.Status`: the twin of `rest.problems`; `error_rows` says what of one a caller may see."""
 
 from typing import Final
 
