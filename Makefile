@@ -10,6 +10,8 @@ SHARED := $(or $(SEGSEARCH_SHARED),../shared)
 # made once. Files keep their order, which ends with quick ones.
 WORKERS ?= 2
 TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Runs that docs/performance.md shows.
+RESULTS := docs/performance
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 # $(call install,environment,extras): uv where it is there, else pip; both take the pins of constraints.txt.
@@ -24,7 +26,7 @@ define install
 	@touch $(1)/.installed
 endef
 
-.PHONY: help demo serve test test-slow soak check protos lint types contracts format bench bench-peers bench-report bench-check runs-data ablation constraints clean
+.PHONY: help demo serve test test-slow soak check protos lint types contracts format bench bench-report bench-scaling bench-peers bench-check runs-data ablation constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,23 +83,25 @@ format: $(VENV)/.installed ## rewrite files in the house format
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 
-bench: $(VENV)/.installed ## every benchmark; each prints `measure | value | target | holds`
-	@for script in $(filter-out $(addprefix benchmarks/,report.py ratios.py random_library.py processes.py),$(wildcard benchmarks/*.py)); do \
-		$(BIN)/python $$script || exit 1; done
+bench: $(VENV)/.installed ## every benchmark, in half an hour; each prints `measure | value | target | holds`
+	@$(BIN)/python benchmarks/everything.py
 
-bench-peers: $(PEERS_VENV)/.installed ## beside databases (install Debian's postgresql-15 and redis-server first) and servers
-	@$(PEERS_VENV)/bin/python benchmarks/peers.py
-	@$(PEERS_VENV)/bin/python benchmarks/serving_peers.py
+bench-report: $(VENV)/.installed ## the headline, and docs/performance.md with all its pictures; SCALE=1 for the whole library, GO_ON=1 after a kill
+	@$(BIN)/python benchmarks/headline.py --scale $(or $(SCALE),0.05) --starter-videos 96 $(if $(GO_ON),--go-on) \
+		--json $(RESULTS)/headline.json
+	@$(BIN)/python benchmarks/performance_page.py
 
-bench-report: $(VENV)/.installed ## the figures and pictures of docs/performance.md; SCALE=1 for the whole library
-	@mkdir -p build/bench
-	@$(BIN)/python benchmarks/headline.py --scale $(or $(SCALE),0.05) --starter-videos 96 \
-		--figures docs/performance --page docs/performance.md --json build/bench/headline.json
+bench-scaling: $(VENV)/.installed ## the same for segments, classes and workers; SCALE, GO_ON (also behind bench-report of that SCALE)
+	@$(BIN)/python benchmarks/scaling.py --scale $(or $(SCALE),0.05) $(if $(GO_ON),--go-on) --json $(RESULTS)/scaling.json
+	@$(BIN)/python benchmarks/performance_page.py
 
-bench-check: $(VENV)/.installed ## the headline's ratios against benchmarks/ratios.json
-	@mkdir -p build/bench-check
-	@$(BIN)/python benchmarks/headline.py --json build/bench-check/headline.json
-	@$(BIN)/python benchmarks/ratios.py build/bench-check/headline.json
+bench-peers: $(VENV)/.installed $(PEERS_VENV)/.installed ## the same beside databases (install Debian's postgresql-15 and redis-server first) and servers
+	@$(PEERS_VENV)/bin/python benchmarks/peers.py --json $(RESULTS)/peers.json
+	@$(PEERS_VENV)/bin/python benchmarks/serving_peers.py --json $(RESULTS)/serving_peers.json
+	@$(BIN)/python benchmarks/performance_page.py
+
+bench-check: $(VENV)/.installed ## ratios of CPU time against benchmarks/ratios.json, in ten minutes; KEEP=1 writes them there
+	@$(BIN)/python benchmarks/everything.py --check $(if $(KEEP),--keep)
 
 runs-data: $(VENV)/.installed $(SERVE_VENV)/.installed ## the recorded run on AudioSet-Segments (docs/runs.md)
 	$(BIN)/segsearch train dbof_audioset --data $(SHARED)/data --out build/runs/data --fold all
@@ -111,9 +115,10 @@ runs-data: $(VENV)/.installed $(SERVE_VENV)/.installed ## the recorded run on Au
 ablation: $(VENV)/.installed ## the paper's tables on AudioSet-Segments (docs/results.md); goes on where it was stopped
 	@$(BIN)/python -m segsearch.training.ablation --data $(SHARED)/data --out build/ablation --report docs/results.md
 
-student: $(VENV)/.installed $(SERVE_VENV)/.installed ## base models to one small network, its bundle and submissions (docs/student.md); goes on where it was stopped
-	@$(BIN)/python -m segsearch.training.student --data $(SHARED)/data --out build/student --report docs/student.md \
-		--serve $(SERVE_VENV)/bin/segsearch $(if $(wildcard build/ablation),--trained build/ablation)
+student: $(VENV)/.installed $(SERVE_VENV)/.installed ## base models to one small network, its bundle and submissions (docs/student.md), and what they are compared with (SEEDS=1 COMPARE= leaves that out); goes on where it was stopped
+	@$(BIN)/python -m segsearch.training.student --data $(SHARED)/data --out build/student --report docs/results.md \
+		--serve $(SERVE_VENV)/bin/segsearch $(if $(wildcard build/ablation),--trained build/ablation) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(filter undefined,$(origin COMPARE)),,--compare $(COMPARE))
 
 constraints: $(VENV)/.installed ## write down the versions that are installed now
 	@(echo "# The exact versions that tests ran with; \`make constraints\` writes this file anew."; \

@@ -22,7 +22,7 @@ def queue(shared, tmp_path_factory):
         Row(name="after_bad", run="dbof_audioset", start="bad"),
     ]
     data = tiny_folder(shared, tmp_path_factory.mktemp("data") / "tiny")
-    queue = Queue(rows=rows, data=str(data), out=tmp_path_factory.mktemp("ablation"), workers=2)
+    queue = Queue(rows=rows, data=str(data), out=tmp_path_factory.mktemp("ablation"), workers=2, seed=3)
     with pytest.raises(RowFailed) as caught:
         queue.run()
     assert caught.value.rows == ["bad", "after_bad"]
@@ -40,6 +40,10 @@ def test_a_trained_row_has_its_results(queue, name):
     # 128 inputs to 16 clusters to 8 hidden to 100 classes, and a scale and a shift for each of the first three.
     assert result.parameters == 128 * 16 + 16 * 8 + 8 * 100 + 100 + 2 * (128 + 16 + 8)
     assert result.cpu_seconds > 0
+
+
+def test_rows_are_trained_from_the_queues_seed(queue):
+    assert json.loads((queue.out / "second" / "run.json").read_text())["seed"] == 3
 
 
 def test_a_row_shares_the_first_stage_it_starts_from(queue):

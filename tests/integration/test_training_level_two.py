@@ -138,6 +138,21 @@ def test_trees_learn_what_no_weighted_mean_can(objective):
     assert mean_precision(ranker.scores(unseen.features), unseen) > max(means) + 0.2
 
 
+def test_trees_that_learn_nothing_stop_early_and_the_rounds_behind_the_best_are_not_asked():
+    random = np.random.default_rng(1)
+    folds = [
+        Rows(random.normal(size=(200, 3)).astype(np.float32), random.integers(0, 2, 200), np.repeat(np.arange(4), 50))
+        for _ in range(3)
+    ]
+    config = RankerConfig(rounds=200, patience=5)
+    ranker = Ranker.learn(folds, config)
+    for booster in ranker.boosters:
+        assert booster.current_iteration() <= booster.best_iteration + config.patience < config.rounds
+    best = [booster.predict(folds[0].features, num_iteration=booster.best_iteration, raw_score=True)
+            for booster in ranker.boosters]  # fmt: skip
+    np.testing.assert_allclose(ranker.scores(folds[0].features), np.mean(best, axis=0))
+
+
 def test_the_same_seed_learns_the_same_trees(levels):
     first, second = (levels.learned_from([0, 1, 2])[0] for _ in range(2))
     assert [booster.model_to_string() for booster in first.boosters] == [

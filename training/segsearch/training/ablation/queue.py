@@ -38,6 +38,7 @@ class Queue:
     data: str
     out: Path
     workers: int
+    seed: int = 0
 
     def run(self) -> None:
         """Trains what is not done yet, each row after the one it starts from. Raises RowFailed at the end."""
@@ -69,7 +70,7 @@ class Queue:
         folder = self.out / row.name
         folder.mkdir(parents=True, exist_ok=True)
         command = own_process("train", row.run)
-        command += ["--data", self.data, "--out", str(folder), "--fold", "all"]
+        command += ["--data", self.data, "--out", str(folder), "--fold", "all", "--seed", str(self.seed)]
         command += ["--stage1", str(self.out / row.start)] if row.start else []
         command += [part for change in row.changes for part in ("--set", change)]
         with (folder / LOG).open("a") as log:

@@ -83,7 +83,7 @@ class Members:
             for first, matrix in zip(members[0].folds, member.folds, strict=True):
                 check_same_segments(first, matrix)
         _check_vocabulary(members[0].folds[0], data)
-        return cls(members, tuple(_rated(data, number) for number in range(FOLDS)))
+        return cls(members, tuple(rated_of(data, number) for number in range(FOLDS)))
 
     @property
     def names(self) -> list[str]:
@@ -120,6 +120,7 @@ def _check_vocabulary(matrix: ScoreMatrix, data: DataFolder) -> None:
         raise MatrixRefused(matrix.path, f"vocabulary_digest {found}", f"{wanted}, as the data folder's classes have")
 
 
-def _rated(data: DataFolder, fold: int) -> RatedSegments:
+def rated_of(data: DataFolder, fold: int) -> RatedSegments:
+    """What people said of a fold's segments."""
     parts = (data.features, data.vocabulary, data.segment_vocabulary)
     return RatedSegments.joined([survey_ratings(path, *parts) for path in data.fold(fold)[1]])

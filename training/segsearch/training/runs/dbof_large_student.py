@@ -4,7 +4,7 @@
     segsearch train dbof_large_student --data audioset-segments/ --out OUT --fold all
 
 Hardware: 2 CPU cores.
-Rated MAP@100k: see docs/student.md.
+Rated MAP@100k: see docs/results.md.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@
     segsearch train dbof_medium_student --data audioset-segments/ --out OUT --fold all
 
 Hardware: 2 CPU cores.
-Rated MAP@100k: see docs/student.md.
+Rated MAP@100k: see docs/results.md.
 """
 
 from segsearch.training.recipes import AUDIOSET_DBOF, AUDIOSET_HEAD, audioset

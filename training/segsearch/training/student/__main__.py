@@ -1,14 +1,25 @@
-"""`python -m segsearch.training.student`: base models to submissions, then the report; `make student` calls it."""
+"""`python -m segsearch.training.student`: base models to submissions, then the report; `make student` calls it.
+
+What is deployed comes first and is reported at once; then what it is to be compared with: other students, ensembles and
+trees, and every level from further seeds. The report is renewed after each, so that a run that is stopped has told all
+that it found.
+"""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from segsearch.core.errors import SegsearchError
 from segsearch.core.progress import say
-from segsearch.training.student.line import Line
-from segsearch.training.student.report import write_facts, write_report
-from segsearch.training.student.steps import Step, run_steps
+from segsearch.training.folder import DataFolder
+from segsearch.training.student import variants
+from segsearch.training.student.card import write_facts
+from segsearch.training.student.dense import DenseJudge
+from segsearch.training.student.findings import Findings
+from segsearch.training.student.line import STUDENTS, Line
+from segsearch.training.student.report import write_report
+from segsearch.training.student.steps import Step
 
 
 def main() -> int:
@@ -17,22 +28,48 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for all of it; the same command goes on in it")
     parser.add_argument("--report", type=Path, required=True, help="Markdown file whose blocks are renewed")
     parser.add_argument("--serve", type=Path, required=True, help="`segsearch` of the serving environment")
-    parser.add_argument("--student", default="dbof-medium", help="as of `segsearch distil`")
-    parser.add_argument("--trained", type=Path, help="folder in which base models may lie finished, as build/ablation")
+    parser.add_argument("--student", default="dbof-medium", help="the one that is deployed, as of `segsearch distil`")
+    parser.add_argument("--compare", nargs="*", default=STUDENTS, metavar="STUDENT", help="others; none: only deploy")
+    parser.add_argument("--seeds", type=int, default=3, help="from how many seeds every level is measured")
+    parser.add_argument("--trained", type=Path, help="folder in which runs may lie finished, as build/ablation")
     parser.add_argument("--workers", type=int, default=2, help="commands at once, a core each")
     options = vars(parser.parse_args())
-    report = options.pop("report")
+    report, students, seeds = (options.pop(name) for name in ("report", "compare", "seeds"))
     line = Line(**options)
     try:
-        line.run()
-        write_report(line, report)
-        facts = line.out / "card.json"
-        write_facts(line, facts)
-        run_steps([card_step(line, facts)], line.out / "logs")
+        make(line, [student for student in students if student != line.student], seeds, report)
     except SegsearchError as error:
         say(f"error: {error}")
         return 1
     return 0
+
+
+def make(line: Line, students: Sequence[str], seeds: int, report: Path) -> None:
+    """Everything, told after each part."""
+    dense = DenseJudge.open(DataFolder.open(line.data)).of
+    line.measure()
+    line.deploy()
+    tell(Findings(lines=(line,), dense=dense), report)
+    if students:
+        line.compare(students)
+        line.run(variants.steps(line))
+    found = Findings(lines=(line,), dense=dense, students=tuple(students))
+    for seed in range(1, seeds):
+        tell(found, report)
+        say(f"all levels once more, from seed {seed}")
+        line.seeded(seed).measure()
+        found = Findings(lines=(*found.lines, line.seeded(seed)), dense=dense, students=found.students)
+    tell(found, report)
+
+
+def tell(findings: Findings, report: Path) -> None:
+    """Renews the report, and the model card beside the bundle."""
+    write_report(findings, report)
+    line, facts = findings.line, findings.line.out / "card.json"
+    write_facts(findings, facts)
+    step = card_step(line, facts)
+    step.makes.unlink(missing_ok=True)  # it is of the figures before
+    line.run([step])
 
 
 def card_step(line: Line, facts: Path) -> Step:

@@ -1,19 +1,23 @@
 """`make student`: base models, their ensemble, level two, the student, its bundle, and each level's submission.
 
-Where it stands: every step is a command that a user could type, run by `steps`; `report` reads what they left.
+Where it stands: every step is a command that a user could type, run by `steps`; `variants` has those that only compare;
+`report` reads what all of them left.
 
-    <out>/runs/        base models, and the student's kind and size on labels alone, as `segsearch train` leaves them
+    <out>/runs/        base models, and each student's kind and size on labels alone, as `segsearch train` leaves them
     <out>/scores/      what each base model says of everything (`scores`)
     <out>/ensemble/    by ranks, which forget how sure a model was; <out>/teachers/ by probability, to learn from
     <out>/level_two/   trees above the ensemble
-    <out>/student/     five folds to be judged by, `final` to be used
+    <out>/students/    of each: five folds to be judged by; of the one that is deployed `final`, to be used
     <out>/bundles/     the student's bundle and model card; <out>/index/ a generation of each level
     <out>/{single,ensemble,level_two,student}.csv
+    <out>/variants/    other ensembles and trees; <out>/sizes/ bundles of networks that are not deployed
+    <out>/seeds/1/     runs, scores, ensemble, teachers, level_two and students once more, from another seed
 """
 
+import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,42 +42,59 @@ ENSEMBLE = ("--way", "rank", "--weights", "searched", "--smoothing", "0.1", "--v
 LEVEL_TWO = ("--weight", "0.25")
 TEACHERS = ("--way", "probability", "--weights", "equal", "--smoothing", "0.1")
 LEVELS = ("single", "ensemble", "level_two", "student")
+STUDENTS = tuple(f"{kind}-{size}" for kind in ("dbof", "nextvlad") for size in ("small", "medium", "large"))
+
+
+def twin_of(student: str) -> Row:
+    """A student's kind and size on labels alone; of a middling one the ablation's own run."""
+    kind, _, size = student.partition("-")
+    if size == "medium":
+        return Row(name=kind, run=f"{kind}_audioset")
+    run = f"{kind}_{size}{SUFFIX}"
+    return Row(name=run, run=run)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """All of it, on one data folder, for one student."""
+    """All of it, on one data folder, for one student that is deployed; each call goes on behind what is done.
+
+    Calls raise RowFailed or StepFailed.
+    """
 
     data: Path
     out: Path
     student: str  # as dbof-small
     serve: Path  # the program `segsearch` of the serving environment
-    trained: Path | None = None  # a folder in which some base models may lie finished
+    trained: Path | None = None  # a folder in which some runs may lie finished, from seed 0
     workers: int = 2
+    seed: int = 0
 
-    @property
-    def twin(self) -> Row:
-        """The student's kind and size on labels alone; of a middling one the ablation's own run."""
-        kind, _, size = self.student.partition("-")
-        if size == "medium":
-            return Row(name=kind, run=f"{kind}_audioset")
-        run = f"{kind}_{size}{SUFFIX}"
-        return Row(name=run, run=run)
+    def seeded(self, seed: int) -> "Line":
+        """The same from another seed, in a folder of its own; from seed 0 it is this one."""
+        if not seed:
+            return self
+        return dataclasses.replace(self, seed=seed, out=self.out / "seeds" / str(seed), trained=None)
 
-    def run(self) -> None:
-        """Raises RowFailed or StepFailed; the same call goes on behind what is done."""
-        rows = [row for row in (*BASE, self.twin) if self.folder_of(row) == self.out / "runs" / row.name]
-        Queue(rows=rows, data=str(self.data), out=self.out / "runs", workers=self.workers).run()
-        for steps in (
-            self.scores,
-            self.ensembles,
-            self.level_two,
-            self.folds,
-            self.bundle,
-            self.generations,
-            self.csvs,
-        ):
-            run_steps(steps(), self.out / "logs", self.workers)
+    def measure(self) -> None:
+        """What each level is judged by."""
+        self._train([*BASE, twin_of(self.student)])
+        self.run(self.scores(), self.ensembles(), self.level_two(), self.folds(self.student))
+        self.run(self.together(self.student))
+
+    def deploy(self) -> None:
+        """The student of all shards, its bundle, and each level's submission."""
+        self.run(self.final(), self.bundle(), self.generations(), self.csvs())
+
+    def compare(self, students: Sequence[str]) -> None:
+        """Students of other kinds and sizes, and what every network's bundle weighs."""
+        self._train(map(twin_of, students))
+        self.run([step for student in students for step in self.folds(student)])
+        self.run([step for student in students for step in self.together(student)], self.sizes(students))
+
+    def run(self, *groups: Sequence[Step]) -> None:
+        """One group of steps after the other; within a group no step needs another."""
+        for steps in groups:
+            run_steps(steps, self.logs, self.workers)
 
     def folder_of(self, row: Row) -> Path:
         """Where a row's run lies."""
@@ -81,86 +102,114 @@ class Line:
             return self.trained / row.name
         return self.out / "runs" / row.name
 
+    def folder_of_student(self, student: str) -> Path:
+        return self.out / "students" / student
+
+    @property
+    def logs(self) -> Path:
+        return self.out / "logs"
+
     @property
     def best(self) -> Row:
         """The base model with the best mean of folds."""
         return max(BASE, key=lambda row: json.loads((self.folder_of(row) / DONE).read_text())["mean_rated_map_at_100k"])
 
+    @property
+    def score_folders(self) -> list[Path]:
+        """Of each base model."""
+        return [self.out / "scores" / row.name for row in BASE]
+
     def scores(self) -> list[Step]:
         steps = [
-            self._module(
+            self.module(
                 f"scores {row.name}", "scores", self.folder_of(row), "--data", self.data, "--out", out, makes=out / COST
             )
-            for row in BASE
-            for out in [self.out / "scores" / row.name]
+            for row, out in zip(BASE, self.score_folders, strict=True)
         ]
         # The longest first, so that no core waits at the end for one that began late.
         return sorted(steps, key=lambda step: "dbof" in step.name)
 
     def ensembles(self) -> list[Step]:
-        names = [self.out / "scores" / row.name for row in BASE]
+        names = self.score_folders
         taught = [word for name in ("learned", "train", "test") for word in ("--teach", name)]
         ensemble, teachers = self.out / "ensemble", self.out / "teachers"
         return [
-            self._command("ensemble", *names, "--data", self.data, "--out", ensemble, *ENSEMBLE, "--also", "test",
-                          makes=ensemble / "ensemble.json"),
-            self._command("ensemble", *names, "--data", self.data, "--out", teachers, *TEACHERS, "--also", "test",
-                          "--also", "train", *taught, makes=teachers / "ensemble.json", name="teachers"),
+            self.command("ensemble", *names, "--data", self.data, "--out", ensemble, *ENSEMBLE, "--also", "test",
+                         makes=ensemble / "ensemble.json"),
+            self.command("ensemble", *names, "--data", self.data, "--out", teachers, *TEACHERS, "--also", "test",
+                         "--also", "train", *taught, makes=teachers / "ensemble.json", name="ensemble that teaches"),
         ]  # fmt: skip
 
     def level_two(self) -> list[Step]:
-        names, out = [self.out / "scores" / row.name for row in BASE], self.out / "level_two"
-        words = (self.out / "ensemble", *names, "--data", self.data, "--out", out, *LEVEL_TWO, "--also", "test")
-        words = (*words, "--importance", out / "importance.md")
-        return [self._command("level-two", *words, makes=out / "level_two.json")]
+        out = self.out / "level_two"
+        words = (self.out / "ensemble", *self.score_folders, "--data", self.data, "--out", out, *LEVEL_TWO)
+        words = (*words, "--seed", self.seed, "--also", "test", "--importance", out / "importance.md")
+        return [self.command("level-two", *words, makes=out / "level_two.json")]
 
-    def folds(self) -> list[Step]:
-        """A student of each fold and one of all shards; `student` then reads the five together."""
-        stages = [(str(fold), f"fold{fold}/matrix.npz") for fold in range(FOLDS)]
-        return [self._distil(fold, made) for fold, made in (*stages, ("none", "final/checkpoint.json"))]
+    def folds(self, student: str) -> list[Step]:
+        """A student of each fold."""
+        return [self._distil(student, str(fold), f"fold{fold}/matrix.npz") for fold in range(FOLDS)]
+
+    def together(self, student: str) -> list[Step]:
+        """The five folds together, and what the student costs."""
+        out = self.folder_of_student(student)
+        return [
+            self._distil(student, "all", DONE),
+            self.module(f"student {student} cost", "scores", out, "--data", self.data, "--out", out, "--cost-only",
+                        makes=out / COST),
+        ]  # fmt: skip
+
+    def final(self) -> list[Step]:
+        """The student of all shards."""
+        return [self._distil(self.student, "none", "final/checkpoint.json")]
 
     def bundle(self) -> list[Step]:
-        final, bundle = self.out / "student" / "final", self.out / "bundles" / self.student
-        cost = self.out / "student" / COST
-        return [
-            self._distil("all", DONE),
-            self._command("export", final, "--out", self.out / "bundles", "--name", self.student, "--data",
-                          self.data / "validate*.tfrecord", makes=bundle / "1" / "manifest.json"),
-            self._module("cost", "scores", cost.parent, "--data", self.data, "--out", cost.parent, "--cost-only",
-                         makes=cost),
-        ]  # fmt: skip
+        return [self._export(self.student, self.folder_of_student(self.student) / "final", self.out / "bundles")]
+
+    def sizes(self, students: Iterable[str]) -> list[Step]:
+        """Bundles of one network each: of every base model and of other students, only to be weighed."""
+        networks = {row.name: self.folder_of(row) for row in BASE}
+        networks |= {student: self.folder_of_student(student) for student in students}
+        return [self._export(name, folder / "fold0", self.out / "sizes") for name, folder in networks.items()]
+
+    def bundle_of(self, name: str) -> Path:
+        """Where a network's bundle lies, if it was exported: a base model's or a student's."""
+        return self.out / ("bundles" if name == self.student else "sizes") / name / "1"
 
     def generations(self) -> list[Step]:
         single = [self.out / "scores" / self.best.name / f"fold{fold}" / "test.npz" for fold in range(FOLDS)]
         matrices = {"single": single, **{name: [self.out / name / "test.npz"] for name in ("ensemble", "level_two")}}
-        steps = [self._index(name, parts) for name, parts in matrices.items()]
-        index = self.out / "index" / "student"
-        words = (
-            "--bundle",
-            self.out / "bundles" / self.student,
-            "--data",
-            self.data / "test*.tfrecord",
-            "--index",
-            index,
-        )
-        return [*steps, Step(name="reindex", command=(self.serve, "reindex", *words), makes=index / "CURRENT")]
+        index, bundle = self.out / "index" / "student", self.out / "bundles" / self.student
+        words = ("--bundle", bundle, "--data", self.data / "test*.tfrecord", "--index", index)
+        reindex = Step(name="index student", command=(self.serve, "reindex", *words), makes=index / "CURRENT")
+        return [*(self._index(name, parts) for name, parts in matrices.items()), reindex]
 
     def csvs(self) -> list[Step]:
-        return [
-            Step(
-                name=f"submit {level}",
-                command=(
-                    self.serve,
-                    "submit",
-                    "--index",
-                    self.out / "index" / level,
-                    "--out",
-                    self.out / f"{level}.csv",
-                ),
-                makes=self.out / f"{level}.csv",
-            )
-            for level in LEVELS
-        ]
+        return [self._submit(level, self.out / f"{level}.csv") for level in LEVELS]
+
+    def command(self, command: str, *words: object, makes: Path, name: str = "") -> Step:
+        """A subcommand of `segsearch`."""
+        return Step(name=name or command, command=(*own_process(command), *words), makes=makes)
+
+    def module(self, name: str, module: str, *words: object, makes: Path) -> Step:
+        """A module beside this one."""
+        command = (sys.executable, "-m", f"segsearch.training.student.{module}", *words)
+        return Step(name=name, command=command, makes=makes)
+
+    def _train(self, rows: Iterable[Row]) -> None:
+        runs = self.out / "runs"
+        waiting = [row for row in rows if self.folder_of(row) == runs / row.name]
+        Queue(rows=waiting, data=str(self.data), out=runs, workers=self.workers, seed=self.seed).run()
+
+    def _distil(self, student: str, fold: str, makes: str) -> Step:
+        out = self.folder_of_student(student)
+        words = ("--teachers", self.out / "teachers", "--student", student, "--data", self.data, "--out", out)
+        start = ("--stage1", self.folder_of(twin_of(student)), "--fold", fold, "--seed", self.seed)
+        return self.command("distil", *words, *start, makes=out / makes, name=f"student {student} {fold}")
+
+    def _export(self, name: str, checkpoint: Path, out: Path) -> Step:
+        words = (checkpoint, "--out", out, "--name", name, "--data", self.data / "validate*.tfrecord")
+        return self.command("export", *words, makes=out / name / "1" / "manifest.json", name=f"bundle {name}")
 
     def _index(self, name: str, matrices: Sequence[Path]) -> Step:
         index = self.out / "index" / name
@@ -168,15 +217,6 @@ class Line:
         command = (self.serve, "index", "from-matrices", *words)
         return Step(name=f"index {name}", command=command, makes=index / "CURRENT")
 
-    def _distil(self, fold: str, makes: str) -> Step:
-        out = self.out / "student"
-        words = ("--teachers", self.out / "teachers", "--student", self.student, "--data", self.data, "--out", out)
-        stage1 = ("--stage1", self.folder_of(self.twin), "--fold", fold)
-        return self._command("distil", *words, *stage1, makes=out / makes, name=f"student {fold}")
-
-    def _command(self, command: str, *words: object, makes: Path, name: str = "") -> Step:
-        return Step(name=name or command, command=(*own_process(command), *words), makes=makes)
-
-    def _module(self, name: str, module: str, *words: object, makes: Path) -> Step:
-        command = (sys.executable, "-m", f"segsearch.training.student.{module}", *words)
-        return Step(name=name, command=command, makes=makes)
+    def _submit(self, level: str, path: Path) -> Step:
+        command = (self.serve, "submit", "--index", self.out / "index" / level, "--out", path)
+        return Step(name=f"submit {level}", command=command, makes=path)
