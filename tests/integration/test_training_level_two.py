@@ -117,9 +117,17 @@ def test_other_shards_are_ordered_by_all_folds_and_scored_as_all_networks_do(mem
     assert ordered.about.held_out
 
 
-def test_an_ensemble_of_other_videos_is_refused_by_name(members, data, tmp_path):
-    other = write_model(tmp_path, data, "ensemble", 7, 1.0, feature_space="youtube8m/rgb1024/-2..2")
-    with pytest.raises(MatrixRefused, match="feature_space"):
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"feature_space": "youtube8m/rgb1024/-2..2"}, "feature_space"),
+        ({"vocabulary_digest": "0" * 64}, "vocabulary_digest"),
+        ({"trained_on": ("validate00.tfrecord", "validate03.tfrecord")}, "learned from validate00.tfrecord"),
+    ],
+)
+def test_an_ensemble_that_leaks_or_is_of_other_videos_is_refused_by_name(changes, reason, members, data, tmp_path):
+    other = write_model(tmp_path, data, "ensemble", 7, 1.0, **changes)
+    with pytest.raises(MatrixRefused, match=reason):
         LevelTwo.open(members, other, QUICK, OrderConfig())
 
 
