@@ -6,9 +6,11 @@
 the same weights: the manner of the starter code (`starter_manner`), and what each stage could cost at least.
 
 `--scale` runs a fraction and reckons from it how long all of it takes, stage by stage (`whole_job/extrapolation.py`);
-the title says which part was run. The library is written once to `--scratch`, and used again.
+the title says which part was run. The library is written once to `--scratch`, and used again. A run that was killed
+begins anew, or goes on with `--go-on` behind the last part that was finished: the job, the job with few segments, the
+limits, the starter manner's three forms.
 
-    .venv/bin/python benchmarks/headline.py [--scale 1] [--workers 2] [--figures FOLDER] [--json PATH]
+    .venv/bin/python benchmarks/headline.py [--scale 1] [--workers 2] [--go-on] [--json PATH]
 """
 
 import argparse
@@ -17,13 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from report import Measure, arguments, machine, report
+from report import Measure, arguments, report
 from starter_manner import SCRATCH, Cost, cost, manners
 from whole_job.extrapolation import at_size, cpu_share, peak_bytes_at_size
-from whole_job.job import Job, Order, Stage, whole_job
-from whole_job.library import FULL_SEGMENTS, Models, Size, models, shards
+from whole_job.job import Job, Order, Stage, measured_job
+from whole_job.library import FULL_SEGMENTS, SHARDS, Models, Size, check_room, models, shards
 from whole_job.limits import Limits, limits
-from whole_job.page import renew
+from whole_job.notes import Notes
 from whole_job.processes import empty_folder, in_process
 
 STREAM = ("read", "score", "pieces", "select")
@@ -41,7 +43,6 @@ class Run:
     small: Job  # the same with few segments
     limits: Limits
     starter: dict[str, Cost]
-    load: float  # of the machine when the run began: what others did
 
     @property
     def full(self) -> tuple[Stage, ...]:
@@ -55,19 +56,35 @@ class Run:
 
 
 def measured(options: argparse.Namespace) -> Run:
-    size, load = size_of(options), os.getloadavg()[0]
+    size, notes = size_of(options), notes_of(options)
+    check_room(options.scratch / "shards", options.scale, options.classes, options.keep)
     files = shards(options.scratch / "shards", options.scale)
     made: Models = in_process(models, options.scratch, size, files[0])
     with empty_folder(options.scratch / "job") as folder:
         order = Order(made.bundle, tuple(files), folder, options.keep, options.workers, threads=options.threads)
-        job = in_process(whole_job, order)
-        small = in_process(whole_job, replace(order, files=first_shards(files, SMALL_SEGMENTS)))
-        least = in_process(limits, files, size, job.index_bytes, job.csv_bytes, folder)
+        job, small = (noted(notes, each) for each in (order, replace(order, files=first_shards(files, SMALL_SEGMENTS))))
+        least = notes.take(
+            f"limits-{order.name}", lambda document: Limits(**document),
+            lambda: in_process(limits, files, size, job.index_bytes, job.csv_bytes, folder),
+        )  # fmt: skip
     starter = {
-        name: cost(made.checkpoint, files, manner, options.starter_videos)
+        name: notes.take(
+            f"starter-{options.starter_videos}-videos-{manner.draws}-draws-{manner.top}-of-{options.classes}",
+            lambda document: Cost(**document),
+            lambda manner=manner: cost(made.checkpoint, files, manner, options.starter_videos),
+        )
         for name, manner in manners(options.classes).items()
-    }
-    return Run(size, job, small, least, starter, load)
+    }  # fmt: skip
+    return Run(size, job, small, least, starter)
+
+
+def notes_of(options: argparse.Namespace) -> Notes:
+    """Of runs at this scale; `scaling` has the same."""
+    return Notes(options.scratch / "notes" / f"{round(SHARDS * options.scale)}-shards", go_on=options.go_on)
+
+
+def noted(notes: Notes, order: Order) -> Job:
+    return notes.take(order.name, Job.of, lambda: measured_job(order))
 
 
 def first_shards(files: Sequence[Path], segments: int) -> tuple[Path, ...]:
@@ -143,14 +160,16 @@ def distances(run: Run) -> list[Measure]:
 def traffic(run: Run) -> list[Measure]:
     job = run.job
     return [
-        Measure("load of the machine before this run", run.load),
+        Measure("load of the machine before this run", job.load),
         Measure("segments of this run", job.segments),
         Measure("share of the library that was run", job.segments / FULL_SEGMENTS),
         Measure("this run, wall", job.wall_s, "s"),
-        Measure("this run, peak memory", job.peak_bytes / 1e9, "GB"),
+        Measure("this run, CPU time, all processes", job.usage.cpu_s, "s"),
+        Measure("this run, peak memory, all processes", job.memory_bytes / 1e9, "GB"),
+        Measure("this run, files of the library", job.shard_count),
         Measure("this run, shards", job.shard_bytes / 1e9, "GB"),
-        Measure("this run, read from disk", job.disk_read_bytes / 1e9, "GB"),
-        Measure("this run, written to disk", job.disk_written_bytes / 1e9, "GB"),
+        Measure("this run, read from disk, all processes", job.usage.disk_read_bytes / 1e9, "GB"),
+        Measure("this run, written to disk, all processes", job.usage.disk_written_bytes / 1e9, "GB"),
         Measure("this run, index", job.index_bytes / 1e9, "GB"),
         Measure("this run, CSV", job.csv_bytes / 1e9, "GB"),
         *(Measure(f"this run, tuning, {name}", value) for name, value in job.tuning.items()),
@@ -174,8 +193,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--hidden", type=int, default=usual.hidden)
     parser.add_argument("--classes", type=int, default=usual.classes)
     parser.add_argument("--starter-videos", type=int, default=16, help="how many the starter manner is measured on")
-    parser.add_argument("--figures", type=Path, help="folder for pictures, as SVG")
-    parser.add_argument("--page", type=Path, help="page whose figures are renewed, as docs/performance.md")
+    parser.add_argument("--go-on", action="store_true", help="take what an earlier run, which was killed, has finished")
     return parser
 
 
@@ -186,14 +204,7 @@ def size_of(options: argparse.Namespace) -> Size:
 def main() -> None:
     options = parser().parse_args()
     run = measured(options)
-    report(title(run.job), measures(run), options.json)
-    if options.page:
-        heading = f"{title(run.job)}. {machine()}, load {run.load:.1f} before the run."
-        renew(options.page, heading, [claims(run), stages(run), distances(run), traffic(run)])
-    if options.figures:
-        from whole_job.figures import draw
-
-        draw(options.figures, run.full, run.starter, run.job)
+    report(title(run.job), measures(run), options.json, {"CPU seconds by segments": run.job.curve})
 
 
 if __name__ == "__main__":

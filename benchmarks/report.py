@@ -1,14 +1,17 @@
 """How every benchmark reports: a table `measure | value | target | holds`, and the same as JSON with `--json PATH`.
 
 A benchmark measures its two sides in one run and reports their ratio; `holds` is said, never enforced: time must not
-decide a build.
+decide a build. The JSON says with which command the figures come again, and how busy the machine was before; from such
+documents `performance_page` makes the tables and pictures of `docs/performance.md`.
 """
 
 import argparse
 import json
+import os
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -16,6 +19,10 @@ from time import process_time
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+LOAD_BEFORE = os.getloadavg()[0]  # what else ran in the minute before this script began
+OWN_PLACES = ("--json", "--scratch", "--folder")  # options
+Curve = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,38 @@ class Measure:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a run has found, as it lies in a file."""
+
+    title: str
+    machine: str
+    command: str
+    load: float
+    measures: Sequence[Measure]
+    curves: Mapping[str, Curve]
+
+    def write(self, path: Path) -> None:
+        rows = [{**asdict(measure), "target": measure.target, "holds": measure.holds} for measure in self.measures]
+        document = {field.name: getattr(self, field.name) for field in fields(self)} | {"measures": rows}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Document":
+        document = json.loads(path.read_text())
+        names = [field.name for field in fields(Measure)]
+        measures = [Measure(**{name: row[name] for name in names}) for row in document.pop("measures")]
+        return cls(measures=measures, **document)
+
+    def value(self, name: str) -> float:
+        """Raises KeyError for what was not measured."""
+        for measure in self.measures:
+            if measure.name == name:
+                return measure.value
+        raise KeyError(name)
+
+
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser with `--json`; a benchmark adds its own options."""
     parser = argparse.ArgumentParser(description=description)
@@ -49,16 +88,30 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def report(title: str, measures: Sequence[Measure], json_path: Path | None) -> None:
-    """Prints the table and, if asked, writes the JSON."""
+def report(
+    title: str, measures: Sequence[Measure], json_path: Path | None, curves: Mapping[str, Curve] | None = None
+) -> None:
+    """Prints the table and, if asked, writes the JSON. curves: what only a picture shows."""
     table = Table("measure", "value", "target", "holds", title=f"{title} ({machine()})", title_justify="left")
     for measure in measures:
         verdict = {None: "", True: "yes", False: "NO"}[measure.holds]
         table.add_row(escape(measure.name), f"{measure.value:,.4g} {measure.unit}".strip(), measure.target, verdict)
     Console().print(table)
     if json_path is not None:
-        rows = [{**asdict(measure), "target": measure.target, "holds": measure.holds} for measure in measures]
-        json_path.write_text(json.dumps({"title": title, "machine": machine(), "measures": rows}, indent=1) + "\n")
+        Document(title, machine(), command(sys.argv), LOAD_BEFORE, measures, curves or {}).write(json_path)
+
+
+def command(words: Sequence[str]) -> str:
+    """What somebody types to get such figures again; where files lie, and are written, is their own affair."""
+    given = iter(words[1:])
+    kept = []
+    for word in given:
+        option, _, value = word.partition("=")
+        if option not in OWN_PLACES:
+            kept.append(word)
+        elif not value:
+            next(given, None)
+    return " ".join(["python", f"benchmarks/{Path(words[0]).name}", *kept])
 
 
 def machine() -> str:

@@ -41,7 +41,7 @@ def postings(segments: int, job: Job) -> int:
 
 def peak_bytes_at_size(job: Job, segments: int = FULL_SEGMENTS) -> float:
     """What the job would hold: its own peak, and the part of the lists that is still empty."""
-    return job.peak_bytes + ROOM * POSTING_BYTES * (postings(segments, job) - job.postings)
+    return job.memory_bytes + ROOM * POSTING_BYTES * (postings(segments, job) - job.postings)
 
 
 def cpu_share(stages: tuple[Stage, ...], names: tuple[str, ...]) -> float:

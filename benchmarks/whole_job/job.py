@@ -7,20 +7,22 @@ the videos and hands out blocks of codes, and the selection, which takes these.
 Reading, selecting and what lies between scoring and selecting (*pieces*: score codes written down shard by shard and
 read again) happen on the thread that else waits for scores, so that by the clock the stages add up to the whole. The
 CPU seconds of scoring are what all other threads spent, and what this one spent on laying batches out. With several
-worker processes their reading and writing counts as scoring, and waiting for them, by the clock, as pieces.
+worker processes their reading and writing counts as scoring, and waiting for them, by the clock, as pieces; what Ray's
+processes spend is seen from outside alone (`usage`).
 
 N segments, C classes, S segments of a block.
 """
 
 import os
-import resource
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from whole_job.processes import watched
 from whole_job.seams import Clocks, Spent, TimedScorer, all_cpu, timed_selection
+from whole_job.usage import Usage
 
 from segsearch.core.bundle import Bundle
 from segsearch.service.index.index_directory import IndexDirectory
@@ -43,9 +45,21 @@ class Order:
     folder: Path  # for the index and the CSV
     keep: int
     workers: int = 1  # processes that score; one scores in the process of the job
+    actors: int = 0  # of Ray, in place of these
     cache: Path | None = None  # where the scorer's tuning is remembered; in `folder` unless told
     threads: int = 0  # of scoring, as `reindex` takes it
     selection: SelectionChoice = "numba"  # what `auto` takes at full size
+
+    @property
+    def name(self) -> str:
+        """Tells one order on a library from another."""
+        by = f"{self.actors}-actors" if self.actors else f"{self.workers}-workers"
+        model = self.bundle.parents[2].name
+        return f"{len(self.files)}-shards-{model}-keep-{self.keep}-{by}-{self.threads}-threads"
+
+    @property
+    def wishes(self) -> EngineWishes:
+        return EngineWishes(kind="ray", actors=self.actors) if self.actors else EngineWishes(workers=self.workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +81,28 @@ class Job:
     classes: int
     keep: int  # postings a class, at most
     postings: int
-    peak_bytes: int
-    disk_read_bytes: int
-    disk_written_bytes: int
+    shard_count: int
     shard_bytes: int
     index_bytes: int
     csv_bytes: int
     reading_codes_s: float  # CPU seconds of one pass that only reads the codes that selection took
     curve: tuple[tuple[int, float], ...]  # segments so far, CPU seconds of the stream so far
     tuning: dict[str, int]
+    load: float  # of the machine when the job began: what others did
+    peak_bytes: int  # that the job's own process held, mapped files included
+    usage: Usage = field(default_factory=Usage)  # of all processes, as seen from outside
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Job":
+        """From what `asdict` made, by way of JSON."""
+        stages = tuple(Stage(**stage) for stage in document["stages"])
+        curve = tuple((segments, spent) for segments, spent in document["curve"])
+        return cls(**{**document, "stages": stages, "curve": curve, "usage": Usage(**document["usage"])})
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all processes at the worst moment."""
+        return max(self.peak_bytes, self.usage.memory_bytes)
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -89,12 +116,18 @@ class Job:
         return sum(stage.cpu_s for stage in self.stages)
 
 
+def measured_job(order: Order) -> Job:
+    """The job in a process of its own, with what that and all that it starts take."""
+    job, usage = watched(whole_job, order)
+    return replace(job, usage=usage)
+
+
 def whole_job(order: Order) -> Job:
     """Does it, with shards that lie on the disk and not in memory, and says what it took."""
+    load = os.getloadavg()[0]
     opening, reindex, csv = Spent(), Spent(), Spent()
     index, submission = IndexDirectory(order.folder / "index"), order.folder / "submission.csv"
     forget(order.files)
-    traffic = disk_traffic()
     with opening.timing(all_cpu):
         scorer = OnnxScorer(
             Bundle.open(order.bundle), batch=0, threads=order.threads, precision="int8",
@@ -106,22 +139,20 @@ def whole_job(order: Order) -> Job:
         timed = TimedScorer(scorer, clocks)
         manifest = reindexing.reindex(
             timed, list(order.files), index, keep=order.keep, selection=order.selection,
-            engine=engine_for(timed, EngineWishes(workers=order.workers), threads=order.threads),
+            engine=engine_for(timed, order.wishes, threads=order.threads),
         ).manifest  # fmt: skip
     with csv.timing(all_cpu):
         generation = index.open_current()
         generation.verify()
         write_submission(submission, ranked_classes(generation))
-    read, written = (after - before for before, after in zip(traffic, disk_traffic(), strict=True))
     return Job(
         stages=(stage("open", opening, "nothing"), *stages(clocks, reindex), stage("CSV", csv, "postings")),
         segments=manifest.segment_count, classes=manifest.class_count, keep=order.keep,
-        postings=manifest.posting_count, peak_bytes=peak_bytes(order.workers),
-        disk_read_bytes=read, disk_written_bytes=written,
+        postings=manifest.posting_count, shard_count=len(order.files),
         shard_bytes=sum(file.stat().st_size for file in order.files),
         index_bytes=sum(file.stat().st_size for file in generation.directory.iterdir()),
         csv_bytes=submission.stat().st_size, reading_codes_s=clocks.reading_codes.cpu_s,
-        curve=_thinned(clocks.curve), tuning=asdict(scorer.tuning),
+        curve=_thinned(clocks.curve), tuning=asdict(scorer.tuning), load=load, peak_bytes=peak_bytes(),
     )  # fmt: skip
 
 
@@ -168,16 +199,7 @@ def forget(files: Iterable[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def disk_traffic() -> tuple[int, int]:
-    """Bytes that this process has had read from and written to disks."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    counts = {name: int(count) for name, count in (line.split(": ") for line in lines)}
-    return counts["read_bytes"], counts["write_bytes"]
-
-
-def peak_bytes(workers: int = 1) -> int:
-    """What this process has held at most, mapped files included, and as many workers as the largest one."""
+def peak_bytes() -> int:
+    """What this process has held at most, mapped files included."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
-    return (own + workers * largest) * 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024

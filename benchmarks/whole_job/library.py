@@ -8,6 +8,7 @@ T frames, F codes a frame, C classes, M experts.
 
 import itertools
 import os
+import shutil
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from segsearch.core.vocabulary import Entry, Vocabulary
 FULL_VIDEOS, FULL_SEGMENTS = 44_740, 2_062_258  # the test set of the 3rd challenge
 SHARD_VIDEOS = 12  # as YouTube-8M's 3,844 files hold them
 SHARDS = -(-FULL_VIDEOS // SHARD_VIDEOS)
+SHARD_BYTES, INDEX_BYTES, CSV_BYTES = 3_250_000, 6, 9  # of a shard; of a posting, there and there; about
 SHORTEST, LONGEST = 120, 300  # frames: videos are 120 to 500 s long, and no reader sees what is behind 300
 _MEAN_ABOVE_SHORTEST = 164.4  # s; with it the test set's 46.1 segments a video come out
 _SEED = 8
@@ -73,11 +75,30 @@ def shards(folder: Path, scale: float) -> list[Path]:
     random = np.random.default_rng(_SEED)
     pool = random.normal(128, 40, (_POOL_FRAMES, YOUTUBE8M.size)).clip(0, 255).astype(np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"test{number:04d}.tfrecord" for number in range(max(1, round(SHARDS * scale)))]
+    for half_written in folder.glob(".*.part"):
+        half_written.unlink()  # by a run that was killed
+    paths = shard_paths(folder, scale)
     for number, path in enumerate(paths):
         if not path.exists():
             write_records(path, (serialise_video(video, YOUTUBE8M) for video in _videos(number, counts, pool)))
     return paths
+
+
+def shard_paths(folder: Path, scale: float) -> list[Path]:
+    return [folder / f"test{number:04d}.tfrecord" for number in range(max(1, round(SHARDS * scale)))]
+
+
+def check_room(folder: Path, scale: float, classes: int, keep: int) -> None:
+    """Raises OSError where shards that are missing, pieces, index and CSV (twice, as writing it is timed) are too much
+    for the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = sum(not path.exists() for path in shard_paths(folder, scale))
+    segments = round(scale * FULL_SEGMENTS)
+    lists = classes * min(keep, segments) * (INDEX_BYTES + 2 * CSV_BYTES)
+    wanted = missing * SHARD_BYTES + 2 * segments * classes + lists
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise OSError(f"{folder}: {wanted / 1e9:.1f} GB wanted, {free / 1e9:.1f} GB free")
 
 
 def _videos(shard: int, counts: np.ndarray, pool: np.ndarray) -> Iterator[Video]:

@@ -1,20 +1,34 @@
 """Work in a process of its own: neither memory nor CPU time of anything else counts as its own."""
 
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from whole_job.usage import Usage, Watch
+
 Answer = TypeVar("Answer")
+LOOK_S = 0.5
 
 
 def in_process(work: Callable[..., Answer], *args: object) -> Answer:
     """Does the work in a new process and hands back what it gave."""
+    return watched(work, *args)[0]
+
+
+def watched(work: Callable[..., Answer], *args: object) -> tuple[Answer, Usage]:
+    """The same, with what the new process and all that it started took meanwhile."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *args).result()
+        watch = Watch(pool.submit(os.getpid).result())
+        answer = pool.submit(work, *args)
+        while not answer.done():
+            wait([answer], LOOK_S)
+            watch.look()
+        return answer.result(), watch.most
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """The headline benchmark's own arithmetic: what library it makes up, how it reckons, what it calls a regression."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -41,8 +43,8 @@ def job_of(segments, keep=100):
     )
     return Job(
         stages=spent, segments=segments, classes=10, keep=keep, postings=10 * min(keep, segments), peak_bytes=10**6,
-        disk_read_bytes=1, disk_written_bytes=2, shard_bytes=3, index_bytes=4, csv_bytes=5, reading_codes_s=0.5,
-        curve=((segments, 9.0),), tuning={"batch": 32},
+        shard_count=1, shard_bytes=3, index_bytes=4, csv_bytes=5, reading_codes_s=0.5, curve=((segments, 9.0),),
+        tuning={"batch": 32}, load=0.5,
     )  # fmt: skip
 
 
@@ -190,29 +192,106 @@ def test_cost_a_segment_counts_what_grows_only():
     from whole_job.library import Size
     from whole_job.limits import Limits
 
-    run = Run(Size(), job_of(1000), job_of(100), Limits(1, 1, 1, 1, 1, 1), {}, load=0.0)
+    run = Run(Size(), job_of(1000), job_of(100), Limits(1, 1, 1, 1, 1, 1), {})
     many = (2 + 3 + 4 + 5) / 1000 + (6 + 7 + 8) / 2_062_258
     np.testing.assert_allclose(growth(run), many / ((2 + 3 + 4 + 5 + 6 + 7 + 8) / 100))
 
 
-def test_a_page_keeps_its_words_and_gets_the_new_figures(tmp_path):
-    from report import Measure
-    from whole_job.page import renew
+def test_memory_is_that_of_all_processes_where_it_was_seen():
+    from whole_job.usage import Usage
 
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- measured -->\nold\n<!-- /measured -->\nafter\n")
-    renew(page, "A run.", [[Measure("a / b", 20.0, at_least=25), Measure("a", 1.5, "ms")]])
-    assert page.read_text() == (
-        "before\n<!-- measured -->\nA run.\n\n| measure | value | target |\n| --- | --- | --- |\n"
-        "| a / b | 20 | ≥ 25, missed |\n| a | 1.5 ms |  |\n<!-- /measured -->\nafter\n"
-    )
+    job = job_of(10)
+    assert job.memory_bytes == 10**6
+    assert replace(job, usage=Usage(memory_bytes=3 * 10**6)).memory_bytes == 3 * 10**6
 
 
-def test_a_page_without_marks_is_left_alone(tmp_path):
-    from whole_job.page import renew
+def test_shards_half_written_by_a_run_that_was_killed_go(library, tmp_path):
+    (tmp_path / ".test0000.tfrecord.123.part").write_bytes(b"half")
+    (path,) = library.shards(tmp_path, 1 / library.SHARDS)
+    assert list(tmp_path.iterdir()) == [path]
 
-    page = tmp_path / "page.md"
-    page.write_text("words")
-    with pytest.raises(ValueError, match="no <!-- measured -->"):
-        renew(page, "A run.", [])
-    assert page.read_text() == "words"
+
+def test_a_disk_without_room_is_known_before_anything_is_written(library, tmp_path):
+    library.check_room(tmp_path, scale=1e-4, classes=10, keep=10)
+    with pytest.raises(OSError, match=r"GB wanted, [\d.]+ GB free"):
+        library.check_room(tmp_path, scale=1, classes=10**9, keep=10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_goes_on_takes_what_was_found_and_another_begins_anew(tmp_path):
+    from whole_job.job import Job
+    from whole_job.notes import Notes
+
+    def never():
+        raise AssertionError("done again")
+
+    found = job_of(10)
+    assert Notes(tmp_path, go_on=False).take("job", Job.of, lambda: found) == found
+    assert Notes(tmp_path, go_on=True).take("job", Job.of, never) == found
+    with pytest.raises(AssertionError, match="done again"):
+        Notes(tmp_path, go_on=False).take("job", Job.of, never)
+
+
+def test_what_ends_in_an_error_is_not_noted(tmp_path):
+    from starter_manner import Cost
+    from whole_job.notes import Notes
+
+    notes = Notes(tmp_path, go_on=False)
+    with pytest.raises(ZeroDivisionError):
+        notes.take("cost", lambda document: Cost(**document), lambda: 1 / 0)
+    cost = Cost(5, 1.0, 2.0, 3.0)
+    assert notes.take("cost", lambda document: Cost(**document), lambda: cost) == cost
+
+
+def with_a_child(megabytes):
+    """Holds so much itself, and as much in a process that it starts and that works for a while."""
+    held = b"x" * (megabytes << 20)
+    work = f"held = b'x' * ({megabytes} << 20); sum(range(6_000_000)); import time; time.sleep(0.8)"
+    subprocess.run([sys.executable, "-c", work], check=True)
+    return len(held)
+
+
+def test_what_processes_of_a_job_start_counts_with_it():
+    from whole_job.processes import watched
+
+    _, usage = watched(with_a_child, 100)
+    assert usage.memory_bytes > 200 << 20
+    assert usage.cpu_s > 0.1
+
+
+def test_a_command_is_told_without_the_places_of_its_files():
+    from report import command
+
+    words = ["/somewhere/benchmarks/headline.py", "--scale", "0.1", "--json", "a.json", "--scratch=b", "--go-on"]
+    assert command(words) == "python benchmarks/headline.py --scale 0.1 --go-on"
+
+
+def test_every_benchmark_is_run_and_all_of_them_end_within_half_an_hour():
+    from everything import BENCHMARKS
+
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "arguments(__doc__)" in path.read_text()}
+    assert {each.name for each in BENCHMARKS} == scripts
+    assert sum(each.seconds for each in BENCHMARKS) <= 30 * 60
+
+
+def test_a_segments_growth_is_told_beside_the_run_of_about_20_000():
+    from scaling import by_segments
+
+    jobs = {part: job_of(segments) for part, segments in ((0.005, 10_000), (0.01, 20_000), (1.0, 2_000_000))}
+    ratio = by_segments(jobs)[0]
+    assert ratio.value == pytest.approx(20_000 / 2_000_000)  # the same seconds for a hundred times as many
+
+
+def test_parts_of_a_library_that_come_to_the_same_shards_are_run_once(library):
+    from scaling import PARTS, parts
+
+    assert parts(1.0) == PARTS
+    counts = [max(1, round(library.SHARDS * 0.004 * part)) for part in parts(0.004)]
+    assert counts == sorted(set(counts))
+
+
+def test_classes_and_workers_are_never_compared_on_a_handful_of_segments():
+    from scaling import at_least_few
+
+    assert at_least_few(0.05, scale=1.0) == 0.05
+    assert at_least_few(0.05, scale=1e-3) == 1.0
