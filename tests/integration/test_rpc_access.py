@@ -13,7 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from segsearch.inference import open_inference_pb2 as oip
 from segsearch.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rpc.access import NEEDS, key_of
+from segsearch.service.rpc.server import THREADS, RpcServer
+from segsearch.service.security.guard import Guard
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
@@ -173,6 +176,31 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(served_library, key
         (retry,) = details(error, RetryInfo)
         assert 1 <= retry.retry_delay.seconds <= 10
         assert outcome(channel, "ListTags", bearer(keys["write"])) is StatusCode.OK
+
+
+def test_a_crowd_that_waits_to_be_refused_holds_no_thread_and_is_let_go_when_the_server_ends(
+    served_library, keys, monkeypatch
+):
+    monkeypatch.setattr("segsearch.service.refusals.LONGEST_S", 1000.0)
+    monkeypatch.setattr("segsearch.service.refusals.PER_S", 0.001)
+    settings = Settings(keys=Path(keys["file"]), rate_per_s=0.001, rate_burst=2, shutdown_s=TIMEOUT_S)
+    server = RpcServer(served_library, settings, Guard.of(settings), Metrics(served_library))
+    address = server.bind(0)
+    server.start()
+    with grpc.insecure_channel(address) as channel:
+        stub = SegmentSearchStub(channel)
+        three = [outcome(channel, "Search", bearer(keys["read"])) for _ in range(3)]
+        assert three == [StatusCode.OK, StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED]  # whose turn it was at once
+        asked = pb.SearchRequest(tag="Rain")
+        crowd = [stub.Search.future(asked, metadata=bearer(keys["read"])) for _ in range(THREADS)]
+        streams = [stub.SearchStream(asked, metadata=bearer(keys["read"])) for _ in range(4)]
+        crowd.pop().cancel()
+        for method in ("Search", "SearchStream"):
+            assert outcome(channel, method, bearer(keys["write"])) is StatusCode.OK
+        assert not any(call.done() for call in (*crowd, *streams))
+        server.drain()
+        assert {reason(call.exception(TIMEOUT_S)) for call in (*crowd, *streams)} == {"rate-limited"}
+        server.close()
 
 
 # Request ids and the audit trail

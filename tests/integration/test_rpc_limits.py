@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 
 import grpc
@@ -14,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from segsearch.core.bundle import Bundle
+from segsearch.core.errors import QueueFull
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rpc import calls
@@ -152,8 +154,36 @@ def test_scoring_leaves_threads_to_searches_and_says_when_it_takes_no_more(busy,
     assert [call.result(TIMEOUT_S).frames for call in waiting] == [5] * calls.SCORING_LIMIT
 
 
+class Full(PlainScorer):
+    """Has no room; tells what becomes of the frames that it was asked to score."""
+
+    def __init__(self, bundle: Bundle):
+        super().__init__(bundle)
+        self.asked = list[weakref.ref[np.ndarray]]()
+
+    def check_room(self, caller: Caller) -> None:
+        """As if there were some."""
+
+    def submit(self, frames: np.ndarray, _: Caller = NOBODY) -> Future[Scores]:
+        self.asked.append(weakref.ref(frames))
+        raise QueueFull(1, 1, 1)
+
+
+def test_whoever_waits_to_be_refused_keeps_no_frames(tiny_bundle, index, monkeypatch):
+    monkeypatch.setattr("segsearch.service.refusals.LONGEST_S", 1000.0)
+    monkeypatch.setattr("segsearch.service.refusals.PER_S", 0.001)
+    scorer = Full(tiny_bundle)
+    with stub_of(SegmentLibrary(scorer, index)) as stub:
+        assert reason(failure(stub.Score, pb.ScoreRequest(frames=FRAMES))) == "queue-full"
+        waiting = []
+        for number in range(1, calls.SCORING_LIMIT + 2):  # who waits is not counted among those who score
+            waiting.append(stub.Score.future(pb.ScoreRequest(frames=FRAMES)))
+            until(lambda number=number: len(scorer.asked) > number and scorer.asked[number]() is None, "letting go")
+        assert not any(call.done() for call in waiting)
+
+
 def test_a_request_that_does_not_come_is_not_waited_for_for_ever(served_library, monkeypatch):
-    monkeypatch.setattr("segsearch.service.rpc.servicer.REQUEST_S", 0.2)
+    monkeypatch.setattr("segsearch.service.rpc.methods.REQUEST_S", 0.2)
     done = threading.Event()
 
     def nothing():

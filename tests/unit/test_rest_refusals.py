@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 
 from segsearch.core.errors import QueueFull
+from segsearch.service.refusals import LONGEST_S, PER_S, Refusals
 from segsearch.service.rest.exchange import Exchanges
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import add_handlers
-from segsearch.service.rest.refusals import LONGEST_S, PER_S, Refusals
 
 
 def test_who_is_refused_now_and_then_does_not_wait():

@@ -3,7 +3,7 @@
 Who catches them: `core.cli` turns one into a line on stderr and exit code 1; `service.rest.problems`
 turns one into an RFC 9457 document, `service.rpc.status` into gRPC's status. Each says what was found and what was
 wanted, and carries the facts as attributes. `code` is the error's stable public name. A new error stands in the file
-of its group, in the lists below, and in the tables of those two.
+of its group, in the lists below, and in the tables of `service.error_rows` and `service.rpc.status`.
 """
 
 from segsearch.core.errors.access import Forbidden, KeyFileRefused, Unauthorised

@@ -2,9 +2,11 @@
 twin of this.
 """
 
+import asyncio
 import json
 import logging
 import secrets
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -19,9 +21,9 @@ from segsearch.core import errors
 from segsearch.core.errors import SegsearchError
 from segsearch.service.error_rows import TABLE, row_of
 from segsearch.service.events import log
+from segsearch.service.refusals import REFUSED, Refusals
 from segsearch.service.rest.answers import ProblemPage
 from segsearch.service.rest.exchange import exchange_of
-from segsearch.service.rest.refusals import Refusals
 
 MEDIA_TYPE: Final = "application/problem+json"
 INFERENCE_PATH: Final = "/v2/"  # below it an error is also what the Open Inference Protocol calls one
@@ -52,10 +54,11 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_refusal(request: Request, error: Exception) -> Response:
         error.__traceback__ = None  # or whoever waits would keep what the route had: a whole body, where it was read
-        await refusals.turn()
+        now_s = time.monotonic()
+        await asyncio.sleep(refusals.next_s(now_s) - now_s)
         return on_segsearch_error(request, error)
 
-    for refused in (errors.QueueFull, errors.RateLimited):
+    for refused in REFUSED:
         app.add_exception_handler(refused, on_refusal)
     for kind, handler in {
         SegsearchError: on_segsearch_error,

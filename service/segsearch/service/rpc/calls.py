@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import unquote
@@ -23,11 +24,13 @@ from google.rpc.status_pb2 import Status
 from segsearch.core.errors import DeadlinePassed, InvalidInput, SegsearchError, TooManyCalls
 from segsearch.service.error_rows import row_of
 from segsearch.service.events import log
+from segsearch.service.refusals import REFUSED, Refusals
 from segsearch.service.rpc import traced_calls
 from segsearch.service.rpc.access import NEEDS, key_of
 from segsearch.service.rpc.metrics import RpcMetrics
 from segsearch.service.rpc.patience import Patience
 from segsearch.service.rpc.status import bug_status, rich_status
+from segsearch.service.rpc.threads import Later
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.keys import Scope
 from segsearch.service.tracing.trace import Traces
@@ -41,6 +44,7 @@ _SCORING: Final = ("Score", "ScoreStream", "Similar", "ModelInfer")
 _ID_HEADER: Final = "x-request-id"
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
 _STATUS_HEADER: Final = "grpc-status-details-bin"  # where clients look for a google.rpc.Status
+_WAITED: ContextVar["Call | None"] = ContextVar("waited", default=None)  # a call has variables of its own
 
 
 class ClientGone(Exception):
@@ -52,7 +56,7 @@ class Calls:
 
     def __init__(self, guard: Guard, metrics: RpcMetrics, *, log_requests: bool, traces: Traces | None = None):
         self.guard, self.metrics, self.log_requests, self.traces = guard, metrics, log_requests, traces
-        self.patience = Patience()
+        self.patience, self.refusals = Patience(), Refusals()
         scoring, public = threading.BoundedSemaphore(SCORING_LIMIT), threading.BoundedSemaphore(PUBLIC_LIMIT)
         # By method: what bounds the calls of its kind that run at a time.
         self.crowds = dict.fromkeys(_SCORING, scoring) | {
@@ -61,8 +65,10 @@ class Calls:
 
     def begin(self, method: str, context: grpc.ServicerContext) -> "Call":
         """A call that has reached a thread."""
-        call = Call(self, method, context)
-        call.when_over(self.patience.watch(call))
+        call = _WAITED.get()
+        if call is None:
+            call = Call(self, method, context)
+            call.when_over(self.patience.watch(call))
         return call
 
 
@@ -70,7 +76,7 @@ class Call:
     """One rpc. As a context it ends the rpc: what is raised within becomes the status that answers it."""
 
     __slots__ = (
-        "_calls", "_crowd", "_needs", "_started_s", "_trace", "context", "key_id", "lasting", "method",
+        "_calls", "_crowd", "_needs", "_refusal", "_started_s", "_trace", "context", "key_id", "lasting", "method",
         "patience_ends_s", "problem", "request_id",
     )  # fmt: skip
 
@@ -80,6 +86,7 @@ class Call:
         self._trace = traced_calls.begin(calls.traces, method, context) if calls.traces else None
         self._needs = NEEDS[method]
         self._crowd: threading.BoundedSemaphore | None = None  # while we are counted in it
+        self._refusal: Exception | None = None  # that it has waited for
         self.patience_ends_s: float | None = None
         self.lasting = False
         self.key_id: str | None = None
@@ -94,6 +101,7 @@ class Call:
     ) -> None:
         if self._crowd is not None:
             self._crowd.release()
+            self._crowd = None
         if error is None:
             self.context.set_trailing_metadata(((_ID_HEADER, self.request_id),))
             self.waits(TAKE_S)
@@ -103,12 +111,15 @@ class Call:
             if isinstance(error, ClientGone):
                 self.context.abort(grpc.StatusCode.CANCELLED, "the client has gone")
         else:
+            self._take_turn(error)
             self._fail(self._status(error))
 
     # What the methods ask of it
 
     def admit(self) -> None:
         """Raises Unauthorised, Forbidden, RateLimited, TooManyCalls or ClientGone, before the request is looked at."""
+        if self._refusal is not None:
+            raise self._refusal
         self.check_wanted()
         if self._needs is not None:
             guard = self._calls.guard
@@ -171,6 +182,17 @@ class Call:
         self.context.cancel()
 
     # How it ends
+
+    def _take_turn(self, error: Exception) -> None:
+        """Raises Later where the call has to wait before it is refused: then `begin` gives it out once more."""
+        if self._refusal is None and isinstance(error, REFUSED):
+            now_s = time.monotonic()
+            at_s = self._calls.refusals.next_s(now_s)
+            if at_s > now_s:
+                error.__traceback__ = error.__context__ = None  # or it would keep what was read of the request
+                self._refusal = error
+                _WAITED.set(self)
+                raise Later(at_s)
 
     def _status(self, error: Exception) -> Status:
         if not isinstance(error, SegsearchError):

@@ -7,7 +7,6 @@ fast; `calls` sees to it that none waits for ever.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import grpc
@@ -23,6 +22,7 @@ from segsearch.service.rpc.inference import INFERENCE_SERVICE, InferenceServicer
 from segsearch.service.rpc.methods import decoded, server_streaming
 from segsearch.service.rpc.metrics import Metrics, RpcMetrics
 from segsearch.service.rpc.servicer import SERVICE, Servicer
+from segsearch.service.rpc.threads import Threads
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings
 from segsearch.service.tracing.trace import Traces
@@ -58,7 +58,7 @@ class RpcServer:
         self._settings = settings
         self._calls = Calls(guard, RpcMetrics(metrics), log_requests=settings.log_requests, traces=traces)
         self._health = Health(library, SERVICE, INFERENCE_SERVICE)
-        self._threads = ThreadPoolExecutor(THREADS, "rpc")
+        self._threads = Threads(THREADS)
         limit_bytes = min(settings.body_limit_bytes + _MESSAGE_EXTRA_BYTES, _MESSAGE_CAP_BYTES)
         self._server = grpc.server(
             self._threads, maximum_concurrent_rpcs=CALLS_LIMIT,
@@ -99,6 +99,7 @@ class RpcServer:
         """Takes no more calls, and says so to those who watch; those under way go on."""
         self._ends_s = time.monotonic() + self._settings.shutdown_s
         self._health.end()
+        self._threads.make_haste()
         self._stopped = self._server.stop(self._settings.shutdown_s)
 
     def close(self) -> None:
