@@ -28,8 +28,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for all of it; the same command goes on in it")
     parser.add_argument("--report", type=Path, required=True, help="Markdown file whose blocks are renewed")
     parser.add_argument("--serve", type=Path, required=True, help="`segsearch` of the serving environment")
-    parser.add_argument("--student", default="dbof-medium", help="the one that is deployed, as of `segsearch distil`")
-    parser.add_argument("--compare", nargs="*", default=STUDENTS, metavar="STUDENT", help="others; none: only deploy")
+    parser.add_argument("--student", default="dbof-medium", choices=STUDENTS, help="the one that is deployed")
+    parser.add_argument(
+        "--compare", nargs="*", default=STUDENTS, choices=STUDENTS, metavar="STUDENT", help="others; none: only deploy"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="from how many seeds every level is measured")
     parser.add_argument("--trained", type=Path, help="folder in which runs may lie finished, as build/ablation")
     parser.add_argument("--workers", type=int, default=2, help="commands at once, a core each")

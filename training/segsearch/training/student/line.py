@@ -78,7 +78,7 @@ class Line:
     def measure(self) -> None:
         """What each level is judged by."""
         self._train([*BASE, twin_of(self.student)])
-        self.run(self.scores(), self.ensembles(), self.level_two(), self.folds(self.student))
+        self.run(self.scores(), self.ensembles(), [*self.level_two(), *self.folds(self.student)])
         self.run(self.together(self.student))
 
     def deploy(self) -> None:
@@ -87,9 +87,10 @@ class Line:
 
     def compare(self, students: Sequence[str]) -> None:
         """Students of other kinds and sizes, and what every network's bundle weighs."""
-        self._train(map(twin_of, students))
-        self.run([step for student in students for step in self.folds(student)])
-        self.run([step for student in students for step in self.together(student)], self.sizes(students))
+        longest_first = students[::-1]  # as `STUDENTS` has them, so that no core waits at the end
+        self._train(map(twin_of, longest_first))
+        self.run([self._distil(student, "all", DONE) for student in longest_first])
+        self.run([*map(self._cost, students), *self.sizes(students)])
 
     def run(self, *groups: Sequence[Step]) -> None:
         """One group of steps after the other; within a group no step needs another."""
@@ -152,12 +153,7 @@ class Line:
 
     def together(self, student: str) -> list[Step]:
         """The five folds together, and what the student costs."""
-        out = self.folder_of_student(student)
-        return [
-            self._distil(student, "all", DONE),
-            self.module(f"student {student} cost", "scores", out, "--data", self.data, "--out", out, "--cost-only",
-                        makes=out / COST),
-        ]  # fmt: skip
+        return [self._distil(student, "all", DONE), self._cost(student)]
 
     def final(self) -> list[Step]:
         """The student of all shards."""
@@ -206,6 +202,10 @@ class Line:
         words = ("--teachers", self.out / "teachers", "--student", student, "--data", self.data, "--out", out)
         start = ("--stage1", self.folder_of(twin_of(student)), "--fold", fold, "--seed", self.seed)
         return self.command("distil", *words, *start, makes=out / makes, name=f"student {student} {fold}")
+
+    def _cost(self, student: str) -> Step:
+        out, name = self.folder_of_student(student), f"student {student} cost"
+        return self.module(name, "scores", out, "--data", self.data, "--out", out, "--cost-only", makes=out / COST)
 
     def _export(self, name: str, checkpoint: Path, out: Path) -> Step:
         words = (checkpoint, "--out", out, "--name", name, "--data", self.data / "validate*.tfrecord")
