@@ -2,8 +2,9 @@
 
 One upload is a video of 60 segments: 300 frames of 1,152 codes, and 60 x 1,000 score codes. The yardstick writes the
 same bytes behind each other into a file, with one fdatasync each, one after the other; both sides take turns in one
-run. Beside it: as many threads that write and sync as upload, and what it costs a reader to follow one more upload when
-60,000 segments are live already.
+run. Beside it: as many threads that write and sync as upload; processor time of both sides, and pages that the kernel
+mapped for uploads, which other work on the machine moves less; and what it costs a reader to follow one more upload
+when 60,000 segments are live already.
 
     python benchmarks/live_store.py [--uploads 48] [--rounds 5] [--live-segments 60000] [--folder DIR] [--json PATH]
 
@@ -13,9 +14,12 @@ The figures are the disk's: `--folder` says which one.
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from statistics import median
 
 import numpy as np
@@ -26,7 +30,7 @@ from segsearch.service.index.live.store import LiveStore
 
 FRAMES, FRAME_CODES, SEGMENTS, CLASSES = 300, 1_152, 60, 1_000
 SPACE, BUNDLE = "benchmark", "b" * 64
-THREADS = 16
+LEAST = {1: 0.25, 16: 1.0}  # threads that upload: share of what bare writes reach
 FOLLOWED = 30
 
 
@@ -45,8 +49,24 @@ def per_second(work: Callable[[int], object], numbers: range, threads: int) -> f
         return len(numbers) / (time.perf_counter() - started)
 
 
-def uploads(store: LiveStore, folder: Path, threads: int, count: int, rounds: int) -> tuple[list[float], float]:
-    """Medians of uploads a second, bare writes a second and, with several threads, theirs; and commits an upload."""
+@dataclass
+class Spent:
+    """What this process had of the machine while it worked, all its threads."""
+
+    cpu_s: float = 0.0
+    pages: int = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        before = getrusage(RUSAGE_SELF)
+        yield
+        after = getrusage(RUSAGE_SELF)
+        self.cpu_s += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        self.pages += after.ru_minflt - before.ru_minflt
+
+
+def uploads(store: LiveStore, folder: Path, threads: int, count: int, rounds: int) -> list[Measure]:
+    """Uploads beside bare writes; with several threads, beside theirs, too."""
     frames = [frames_of(number) for number in range(count)]
     codes = [codes_of(number) for number in range(count)]
     content = [frames[number].tobytes() + codes[number].tobytes() for number in range(count)]
@@ -57,6 +77,7 @@ def uploads(store: LiveStore, folder: Path, threads: int, count: int, rounds: in
         os.fdatasync(bare)
 
     speeds: list[tuple[float, ...]] = []
+    ours, bares = Spent(), Spent()
     commits = -store.counters().revision
     for round_number in range(rounds):
 
@@ -64,13 +85,27 @@ def uploads(store: LiveStore, folder: Path, threads: int, count: int, rounds: in
             store.put(f"{name}-{number}", frames[number], {BUNDLE: codes[number]})
 
         numbers = range(count)
-        speeds.append((per_second(put, numbers, threads), per_second(write, numbers, 1)))
+        with ours.counting():
+            speeds.append((per_second(put, numbers, threads),))
+        with bares.counting():
+            speeds[-1] += (per_second(write, numbers, 1),)
         if threads > 1:
             speeds[-1] += (per_second(write, numbers, threads),)
     commits += store.counters().revision
     os.close(bare)
     (folder / f"bare-{threads}").unlink()
-    return [median(side) for side in zip(*speeds, strict=True)], commits / (count * rounds)
+    put_speed, bare_speed, *together = (median(side) for side in zip(*speeds, strict=True))
+    name, written = "single" if threads == 1 else f"{threads} concurrent", count * rounds
+    return [
+        Measure(f"durable uploads, {name} / bare write + fdatasync", put_speed / bare_speed, at_least=LEAST[threads]),
+        Measure(f"durable uploads, {name}", put_speed, "a second"),
+        Measure("bare write + fdatasync", bare_speed, "a second"),
+        *(Measure(f"bare write + fdatasync, {name}", speed, "a second") for speed in together),
+        Measure(f"commits an upload, {name}", commits / written),
+        Measure(f"processor time of an upload, {name}", ours.cpu_s / written * 1e3, "ms"),
+        Measure(f"processor time of uploads, {name} / bare write + fdatasync", ours.cpu_s / bares.cpu_s),
+        Measure(f"pages mapped for an upload, {name}", ours.pages / written),
+    ]
 
 
 def following(folder: Path, live_segments: int) -> list[Measure]:
@@ -101,15 +136,8 @@ def following(folder: Path, live_segments: int) -> list[Measure]:
 def measure(options, folder: Path) -> list[Measure]:
     measures = []
     with LiveStore.open(folder / "uploads", SPACE) as store:
-        for threads, name, least in ((1, "single", 0.25), (THREADS, f"{THREADS} concurrent", 1.0)):
-            (put, write, *together), commits = uploads(store, folder, threads, options.uploads, options.rounds)
-            measures += [
-                Measure(f"durable uploads, {name} / bare write + fdatasync", put / write, at_least=least),
-                Measure(f"durable uploads, {name}", put, "a second"),
-                Measure("bare write + fdatasync", write, "a second"),
-                *(Measure(f"bare write + fdatasync, {name}", speed, "a second") for speed in together),
-                Measure(f"commits an upload, {name}", commits),
-            ]
+        for threads in LEAST:
+            measures += uploads(store, folder, threads, options.uploads, options.rounds)
     return measures + following(folder, options.live_segments)
 
 

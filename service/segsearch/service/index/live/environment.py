@@ -93,7 +93,7 @@ class Environment:
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A transaction that sees the last commit as long as it lives, whoever commits meanwhile."""
-        self._check_process()
+        self.check_process()
         with self._our_errors():
             transaction = self._begin(write=False)
             try:
@@ -108,7 +108,7 @@ class Environment:
 
         Waits for other processes' turns to end. Raises StorageFull or StorageFailed.
         """
-        self._check_process()
+        self.check_process()
         with self._our_errors():
             self.settle()
             transaction = self._begin(write=True)
@@ -139,7 +139,7 @@ class Environment:
         """The number of the last commit, of whatever process, also while it is written and not read by anybody yet: a
         tenth of the cost of a transaction that reads.
         """
-        self._check_process()
+        self.check_process()
         self._inside.append(None)
         try:
             return int(self._lmdb.info()["last_txnid"])
@@ -158,7 +158,7 @@ class Environment:
                 probe.abort()
 
     def close(self) -> None:
-        if os.getpid() == self._process:
+        if not self.is_forked():
             self._lmdb.close()
 
     def _begin(self, *, write: bool) -> Transaction:
@@ -203,8 +203,13 @@ class Environment:
                     os.posix_fallocate(file.fileno(), wanted - missing, missing)
                     os.fdatasync(file.fileno())
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
+    def is_forked(self) -> bool:
+        """Whether this is a child of the process that opened it."""
+        return os.getpid() != self._process
+
+    def check_process(self) -> None:
+        """Raises RuntimeError in a forked child."""
+        if self.is_forked():
             raise RuntimeError(f"live store {self.directory} was opened before a fork; open it again in the child")
 
     @contextmanager
@@ -237,9 +242,7 @@ def _refuses(environment: Any) -> bool:
     return False
 
 
-def create_environment(
-    directory: Path, map_bytes: int, fill: Mapping[bytes, Mapping[bytes, bytes | bytearray]]
-) -> None:
+def create_environment(directory: Path, map_bytes: int, fill: Mapping[bytes, Mapping[bytes, memoryview]]) -> None:
     """Makes a new store appear at once and whole, its tables filled with `fill`; does nothing where there is one.
 
     Written beside its place and linked into it: a crash leaves nothing that could be taken for a store, and of two

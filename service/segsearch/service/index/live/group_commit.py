@@ -1,18 +1,21 @@
-"""Many writers, one fsync: what threads hand in while a commit is under way is committed together by the next one.
+"""Many uploads, one fsync: what threads hand in while a commit is under way is committed together by the next one.
 
-Where it stands: `store` hands operations in and waits. One of the waiting threads at a time leads: it carries out what
-is there, its own operation first, wakes the others, and passes the lead on. So a lone upload waits for the disk and for
-no other thread. A caller hears of success only after the fsync. Where a commit of several fails, each is tried alone: a
-bad one cannot fail its neighbours, and an error reaches exactly those whose change is not stored.
+Where it stands: `store` hands operations in and waits. One thread writes, from the first operation until the store is
+closed, and wakes each caller when its operation is on disk; meanwhile others prepare theirs. LMDB takes memory for all
+that a commit writes and gives it back: to one thread it is the same memory each time, while threads that took turns
+would have the kernel map it anew. Where a commit of several fails, each is tried alone: a bad one cannot fail its
+neighbours, and an error reaches exactly those whose change is not stored.
 """
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition, Event
+from threading import Condition, Event, Thread
 from typing import Final
+
+import numpy as np
 
 from segsearch.core.errors import StorageFailed, StorageFull
 from segsearch.service.index.live.environment import Environment
@@ -26,16 +29,15 @@ _PATIENCE_CAP_S: Final = 0.02
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """One caller. It is woken when it is answered, or when the lead comes to it."""
+    """One caller."""
 
     operation: Operation
     woken: Event = field(default_factory=Event)
-    done: bool = False
     answer: Stored | None = None
     error: Exception | None = None
 
     def finish(self, answer: Stored | None, error: Exception | None = None) -> None:
-        self.answer, self.error, self.done = answer, error, True
+        self.answer, self.error = answer, error
         self.woken.set()
 
 
@@ -46,58 +48,66 @@ class GroupCommit:
         self._environment = environment
         self._queue: deque[_Waiting] = deque()
         self._changed = Condition()
-        self._led = False  # some caller is committing
+        self._writer: Thread | None = None  # until the first operation
         self._closed = False
         self._last_count, self._last_s = 1, 0.0  # of the last commit: its operations, its duration
         self._moved_on_at = -1  # revision
 
     def carry_out(self, operation: Operation) -> Stored | None:
         """Returns when the operation is on disk; raises what kept it from there."""
+        self._environment.check_process()  # a forked child has no writer, and a lock that may be shut for ever
         waiting = _Waiting(operation)
         with self._changed:
             if self._closed:
                 raise StorageFailed(self._environment.path, "it is closed")
+            if self._writer is None:
+                self._writer = _started(self._write)
             self._queue.append(waiting)
-            self._changed.notify_all()
-            leads, self._led = not self._led, True
-        if not leads:
-            waiting.woken.wait()
-        if not waiting.done:
-            self._lead()
+            self._changed.notify()
+        waiting.woken.wait()
         if waiting.error is not None:
             raise waiting.error
         return waiting.answer
 
     def close(self) -> None:
         """Waits until all that was handed in is answered."""
+        if self._environment.is_forked():
+            return
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._led)
+            self._changed.notify()
+        if self._writer is not None:
+            self._writer.join()
 
-    def _lead(self) -> None:
-        """Commits once, and passes the lead on to who waits longest."""
-        batch: list[_Waiting] = []
+    def _write(self) -> None:
+        """Commits until the store is closed and all is answered."""
+        _keep_freed_memory()
+        while self._write_batch():
+            pass  # nor does anything here hold what was written while the next is waited for
+
+    def _write_batch(self) -> bool:
+        """Commits what is there, or comes next; False where nothing will."""
+        batch = self._gathered()
+        if not batch:
+            return False
+        started = time.monotonic()
         try:
-            batch = self._gathered()
-            started = time.monotonic()
             self._commit(batch)
-            self._last_count, self._last_s = len(batch), time.monotonic() - started
-        finally:
-            # An interrupt may end the leader at any point; nobody may wait for ever.
+        except Exception as error:  # nobody may wait for ever
             for waiting in batch:
-                if not waiting.done:
-                    waiting.finish(None, StorageFailed(self._environment.path, "the commit was interrupted"))
-            with self._changed:
-                self._led = bool(self._queue)
-                if self._queue:
-                    self._queue[0].woken.set()
-                self._changed.notify_all()
+                if not waiting.woken.is_set():
+                    waiting.finish(None, error)
+        self._last_count, self._last_s = len(batch), time.monotonic() - started
+        return True
 
     def _gathered(self) -> list[_Waiting]:
-        """What goes into the next commit: as many as last time came together are worth a short wait."""
+        """What goes into the next commit, nothing after the last one: as many as last time came together are worth a
+        short wait.
+        """
         with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed)
             patience_s = min(_PATIENCE * self._last_s, _PATIENCE_CAP_S)
-            self._changed.wait_for(lambda: len(self._queue) >= self._last_count, patience_s)
+            self._changed.wait_for(lambda: len(self._queue) >= self._last_count or self._closed, patience_s)
             fitting = _fitting([waiting.operation for waiting in self._queue])
             return [self._queue.popleft() for _ in range(fitting)]
 
@@ -141,6 +151,20 @@ class GroupCommit:
             self._moved_on_at = edit.counters.revision
             return True
         return False
+
+
+def _started(work: Callable[[], None]) -> Thread:
+    # A daemon: who forgets to close the store can end all the same, as after a kill.
+    thread = Thread(target=work, name="live-store", daemon=True)
+    thread.start()
+    return thread
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc's heaps keep 32 MB that were freed, by its own rule: twice as much as the largest block that a process
+    ever gave back. With less it returns to the kernel after each commit what the next one needs.
+    """
+    np.empty(16 << 20, np.uint8)
 
 
 def _fitting(operations: Sequence[Operation]) -> int:

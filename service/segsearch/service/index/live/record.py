@@ -43,23 +43,24 @@ class Draft:
     kind: Kind
     rows: int
     columns: int
-    value: bytearray  # header, still empty, and payload
+    value: memoryview  # header, still empty, and payload
     payload_sum: int
 
     @classmethod
     def of(cls, kind: Kind, payload: bytes, rows: int = 0, columns: int = 0) -> "Draft":
-        value = bytearray(HEADER_BYTES) + payload
+        value = memoryview(bytearray(HEADER_BYTES) + payload)
         return cls(kind, rows, columns, value, xxh3_64_intdigest(payload))
 
     @classmethod
     def of_array(cls, kind: Kind, array: np.ndarray, dtype: np.dtype) -> "Draft":
         """array: two axes."""
         rows, columns = array.shape
-        value = bytearray(HEADER_BYTES + array.size * dtype.itemsize)
-        np.frombuffer(value, dtype, array.size, HEADER_BYTES).reshape(rows, columns)[...] = array
-        return cls(kind, rows, columns, value, xxh3_64_intdigest(memoryview(value)[HEADER_BYTES:]))
+        value = np.empty(HEADER_BYTES + array.size * dtype.itemsize, np.uint8)  # half a megabyte is not worth zeroing
+        payload = value[HEADER_BYTES:]
+        payload.view(dtype).reshape(rows, columns)[...] = array
+        return cls(kind, rows, columns, value.data, xxh3_64_intdigest(payload.data))
 
-    def sealed(self, key: bytes, sequence: int) -> bytearray:
+    def sealed(self, key: bytes, sequence: int) -> memoryview:
         """The value to store under `key`."""
         _FACTS.pack_into(self.value, 0, _MAGIC, self.kind, self.rows, self.columns, sequence)
         _CHECKSUM.pack_into(self.value, _FACTS.size, _sum(bytes(self.value[: _FACTS.size]), key, self.payload_sum))
