@@ -117,10 +117,11 @@ class Call:
     # What the methods ask of it
 
     def admit(self) -> None:
-        """Raises Unauthorised, Forbidden, RateLimited, TooManyCalls or ClientGone, before the request is looked at."""
+        """Raises Unauthorised, Forbidden, RateLimited or TooManyCalls, before the request is looked at. Whether anybody
+        waits for the answer is seen when it is read.
+        """
         if self._refusal is not None:
             raise self._refusal
-        self.check_wanted()
         if self._needs is not None:
             guard = self._calls.guard
             known = guard.identify(key_of(self.context.invocation_metadata()) if guard.keys else None)

@@ -2,7 +2,9 @@
 
 from typing import Final, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
+
+from segsearch.service.answer_counts import AnswerCounts
 
 # From an answer out of memory to a long video on a busy processor.
 _BUCKETS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 60.0)
@@ -21,23 +23,14 @@ class RpcMetrics:
 
     def __init__(self, metrics: Metrics):
         self._refusals, self.scored_segments = metrics.refusals, metrics.scored_segments
-        self._calls = Counter(
-            "segsearch_grpc_requests", "Answered rpcs; CANCELLED: the client left.", ("method", "code"),
-            registry=metrics.registry,
+        self._answers = AnswerCounts(
+            "grpc_request", ("method", "code"), _BUCKETS_S, meaning="Answered rpcs; CANCELLED: the client left.",
+            time="From an rpc's begin to its answer.",
         )  # fmt: skip
-        self._seconds = Histogram(
-            "segsearch_grpc_request_duration_seconds", "From an rpc's begin to its answer.", ("method",),
-            buckets=_BUCKETS_S, registry=metrics.registry,
-        )  # fmt: skip
-        self._series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}  # that `answered` counts in
+        metrics.registry.register(self._answers)
 
-    # Finding a series by its labels costs more than to count.
     def answered(self, method: str, code: str, problem: str | None, seconds: float) -> None:
         """Counts one answer."""
-        series = self._series.get((method, code))
-        if series is None:
-            series = self._series[method, code] = self._calls.labels(method, code), self._seconds.labels(method)
-        series[0].inc()
-        series[1].observe(seconds)
+        self._answers.count(method, code, seconds)
         if problem is not None:
             self._refusals.labels(problem).inc()
