@@ -160,11 +160,9 @@ def test_members_with_and_without_context_are_compared_where_the_ablation_traine
     for name in {name for names in variants.CONTEXTS.values() for name in names}:
         _write(trained / name / "folds.json", 0.9)
     found = variants.contexts(dataclasses.replace(line, trained=trained))
-    assert [len([word for word in each.step.command if trained in Path(str(word)).parents]) for each in found] == [
-        5,
-        5,
-        10,
-    ]
+    members = [[word for word in each.step.command if trained in Path(str(word)).parents] for each in found]
+    assert list(map(len, members)) == [5, 5, 10, 20]
+    assert [len([path for path in paths if path.name.endswith("_alone")]) for paths in members] == [0, 5, 5, 10]
 
 
 def test_finished_base_models_of_another_folder_are_taken_as_they_are(line, tmp_path):

@@ -22,16 +22,18 @@ ENSEMBLES = {
     "mean of ranks": ("--way", "rank", "--weights", "equal"),
     "mean of ranks, forward selection": ("--way", "rank", "--weights", "greedy"),
     "mean of ranks, searched weights": SEARCHED,
-    "the same, a tenth of the neighbours": (*SEARCHED, "--smoothing", "0.1"),
-    "the same, a tenth of the video": (*SEARCHED, "--video-power", "0.1"),
-    "the same, without a video's first five seconds": (*SEARCHED, "--skip-first-s", "5"),
-    "the same, without its last five": (*SEARCHED, "--skip-last-s", "5"),
+    "searched weights, a tenth of the neighbours": (*SEARCHED, "--smoothing", "0.1"),
+    "searched weights, a tenth of the video": (*SEARCHED, "--video-power", "0.1"),
+    "searched weights, without a video's first five seconds": (*SEARCHED, "--skip-first-s", "5"),
+    "searched weights, without its last five": (*SEARCHED, "--skip-last-s", "5"),
 }
 STRUCTURES = ("soft_dbof", "gated_dbof", "mixdbof", "mixnextvlad", "netvlad")
+BAGS = (*STRUCTURES, "dbof", "nextvlad", "netfv", "netvlagd", "netvlad_light")
 CONTEXTS = {
     "five structures with context": STRUCTURES,
     "the same five without": tuple(map(alone, STRUCTURES)),
     "all ten": (*STRUCTURES, *map(alone, STRUCTURES)),
+    "ten structures, with and without": tuple(name for bag in BAGS for name in (bag, alone(bag))),
 }
 TREES = {
     "binary, a tenth of the say": ("--weight", "0.1"),
