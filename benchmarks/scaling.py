@@ -35,7 +35,7 @@ def job(options: argparse.Namespace, notes: Notes, part: float, size: Size, by: 
     workers, actors = WORKERS[by]
     with empty_folder(options.scratch / "job") as folder:
         order = Order(made.bundle, tuple(files), folder, KEEP, workers, actors)
-        return noted(notes, replace(order, cache=options.scratch / "cache"))
+        return noted(notes, replace(order, cache=notes.folder / "tuning"))
 
 
 def cpu_ms(job: Job, stages: tuple[Stage, ...]) -> float:

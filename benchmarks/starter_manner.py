@@ -15,11 +15,9 @@ T frames, F codes a frame, B videos of a batch, S segments of them, D frames dra
 
 import heapq
 import itertools
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
@@ -27,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from report import Measure, arguments, report
 from whole_job.library import FULL_VIDEOS, Size, models, shards
+from whole_job.processes import pool_of
 
 from segsearch.core.features import YOUTUBE8M, FeatureSpec, dequantise
 from segsearch.core.segments import SEGMENT_FRAMES, segment_count
@@ -229,7 +228,7 @@ def _work(checkpoint: Path, files: Sequence[Path], manner: Manner, videos: int) 
 def cost(checkpoint: Path, files: Sequence[Path], manner: Manner, videos: int) -> Cost:
     """What these videos cost with a process on each core; each takes every so manieth shard."""
     workers = min(os.cpu_count() or 1, len(files))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with pool_of(workers) as pool:
         jobs = [
             pool.submit(_work, checkpoint, files[place::workers], manner, videos // workers) for place in range(workers)
         ]

@@ -7,9 +7,10 @@ N segments, C classes, K postings a class.
 """
 
 import re
+import textwrap
 from dataclasses import dataclass
 
-from page.blocks import Row, number, table
+from page.blocks import WIDTH, Row, number, table
 from report import Document
 from whole_job.extrapolation import POSTING_BYTES, ROOM
 from whole_job.library import FULL_SEGMENTS, FULL_VIDEOS, SHARD_VIDEOS, Size
@@ -157,10 +158,19 @@ def block(headline: Document, scaling: Document | None, serving: Document | None
     source = "as measured" if scaling else "reckoned by operations, not measured yet"
     words = (
         f"A segment holds a core for {number(measured.held_ms)} ms by the clock; in 3,862 classes "
-        f"{number(plans[1].more)} times as long, {source}."
+        f"{number(plans[1].more)} times as long, {source}. {ray_words(scaling)}"
     )
     head = ("what", *(f"{plan.classes:,} classes" for plan in plans))
-    return f"{words}\n\n{table(head, rows(plans, assumed))}"
+    return f"{textwrap.fill(words, WIDTH)}\n\n{table(head, rows(plans, assumed))}"
+
+
+def ray_words(scaling: Document | None) -> str:
+    if scaling is None:
+        return "What Ray adds is not measured here yet, and not in the table."
+    times = scaling.value("two Ray actors / this process, wall")
+    return (
+        f"Two Ray actors took {number(times)} times as long as one process, starting them included: not in the table."
+    )
 
 
 def more(classes: int, scaling: Document | None) -> float:

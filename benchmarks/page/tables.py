@@ -103,7 +103,7 @@ def _sides(rates: dict[str, Measure], what: str) -> list[str]:
 
 def _cpu_ratio(cpu: dict[str, Measure], what: str, our: str, side: str) -> str:
     theirs, own = cpu[f"{what}, {side}"].value, cpu[f"{what}, {our}"].value
-    return f"{our}: {number(theirs / own)}"
+    return f"{our}: {number(theirs / own) if own else 'too short to tell'}"
 
 
 def _matching(measures: Sequence[Measure], form: re.Pattern[str]) -> list[tuple[Measure, re.Match[str]]]:

@@ -23,11 +23,11 @@ class Notes:
         if not go_on:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self.folder = folder
 
     def take(self, name: str, read: Callable[[Mapping[str, Any]], Found], find: Callable[[], Found]) -> Found:
         """What is noted under the name, else what `find` finds, a dataclass or a named tuple, which is noted then."""
-        path = self._folder / f"{name}.json"
+        path = self.folder / f"{name}.json"
         if path.exists():
             return read(json.loads(path.read_text()))
         found: Any = find()

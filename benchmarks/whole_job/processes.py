@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from multiprocessing import connection
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,13 +25,29 @@ def in_process(work: Callable[..., Answer], *args: object) -> Answer:
 
 def watched(work: Callable[..., Answer], *args: object) -> tuple[Answer, Usage]:
     """The same, with what the new process and all that it started took meanwhile."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with pool_of(1) as pool:
         watch = Watch(pool.submit(os.getpid).result())
         answer = pool.submit(work, *args)
         while not answer.done():
             wait([answer], LOOK_S)
             watch.look()
         return answer.result(), watch.most
+
+
+def pool_of(workers: int) -> ProcessPoolExecutor:
+    """New processes, which end with this one however it ends: nobody would want their answers."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+
+
+def _begin() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager

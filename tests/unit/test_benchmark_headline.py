@@ -1,9 +1,12 @@
 """The headline benchmark's own arithmetic: what library it makes up, how it reckons, what it calls a regression."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,6 +260,24 @@ def test_what_processes_of_a_job_start_counts_with_it():
     _, usage = watched(with_a_child, 100)
     assert usage.memory_bytes > 200 << 20
     assert usage.cpu_s > 0.1
+
+
+def test_a_job_ends_with_the_run_that_was_killed():
+    from whole_job.usage import family
+
+    script = (
+        "import time\nfrom whole_job.processes import in_process\nif __name__ == '__main__': in_process(time.sleep, 60)"
+    )
+    command, environment = [sys.executable, "-c", script], {**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")}
+    with subprocess.Popen(command, env=environment) as run:
+        deadline = time.monotonic() + 20
+        while len(members := family(run.pid)) < 3 and time.monotonic() < deadline:  # multiprocessing has one of its own
+            time.sleep(0.05)
+        time.sleep(0.5)  # until the job's process looks after its parent
+        run.kill()
+    while any(Path(f"/proc/{pid}").exists() for pid in members[1:]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [pid for pid in members[1:] if Path(f"/proc/{pid}").exists()] == []
 
 
 def test_a_command_is_told_without_the_places_of_its_files():

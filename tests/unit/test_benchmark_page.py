@@ -167,8 +167,22 @@ def test_a_plan_without_measured_searches_or_classes_says_so():
     from page.plan import block
 
     text = block(run_of(*HEADLINE), None, None)
-    assert "reckoned by operations, not measured yet" in text
+    assert "reckoned by operations" in text
     assert "replicas" not in text
+
+
+def test_the_plan_takes_classes_and_ray_from_the_run_by_size():
+    from page.plan import block
+
+    scaling = run_of(
+        ("1,000 classes / 1,000, CPU", 1.0, "", {}),
+        ("3,862 classes / 1,000, CPU", 1.5, "", {}),
+        ("two Ray actors / this process, wall", 1.25, "", {}),
+    )
+    text = " ".join(block(run_of(*HEADLINE), scaling, None).split())
+    assert "in 3,862 classes 1.5 times as long, as measured" in text
+    assert "Two Ray actors took 1.25 times as long" in text
+    assert "| core hours | 278 | 417 |" in text
 
 
 def test_pictures_of_runs_appear_and_are_the_same_each_time(tmp_path):
