@@ -77,6 +77,7 @@ def test_a_model_that_says_the_opposite_is_made_use_of(written, ensemble, member
     assert told["mean_rated_map_at_100k"] > average + 0.05
     assert "model:contrary" in list(told["importance"])[:3]
     assert sum(told["importance"].values()) == pytest.approx(1)
+    assert told["cpu_seconds_per_segment"] > 0
 
 
 def test_what_is_told_is_what_the_matrices_give(written, members):

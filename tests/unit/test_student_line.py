@@ -51,7 +51,7 @@ def _fill(line, student, lift):
         _write_cost(line.out / "scores" / row.name / "cost.json", 1e-4)
         (line.out / "runs" / row.name / "seconds.json").write_text('{"cpu_seconds": 60}')
     _write(line.out / "ensemble" / "ensemble.json", 0.9)
-    _write(line.out / "level_two" / "level_two.json", 0.91 + lift)
+    _write(line.out / "level_two" / "level_two.json", 0.91 + lift, cpu_seconds_per_segment=3e-4)
     (line.out / "level_two" / "importance.md").write_text(
         "| feature | share of gain |\n| --- | --- |\n| mean | 0.5 |\n"
     )
@@ -65,11 +65,11 @@ def _write_student(line, student, value, lift):
     _write_cost(line.out / "students" / student / "cost.json", 2e-5)
 
 
-def _write(path, value):
+def _write(path, value, **facts):
     path.parent.mkdir(parents=True, exist_ok=True)
     folds = [value - 0.01, value, value, value, value + 0.01]
     path.write_text(json.dumps({"fold_rated_map_at_100k": folds, "mean_rated_map_at_100k": value,
-                                "pooled_rated_map_at_100k": value - 0.02}))  # fmt: skip
+                                "pooled_rated_map_at_100k": value - 0.02, **facts}))  # fmt: skip
 
 
 def _write_cost(path, seconds):
@@ -229,6 +229,12 @@ def test_an_ensemble_costs_what_its_members_do_together(line):
     assert Cost.together([one, dataclasses.replace(one, bundle_bytes=7)]) == Cost(
         parameters=2, cpu_us=4.0, bundle_bytes=None
     )
+
+
+def test_level_two_costs_its_trees_time_and_the_ensembles(line):
+    levels = findings(line).levels
+    assert levels["level_two"].cost.cpu_us == pytest.approx(300 + levels["ensemble"].cost.cpu_us)
+    assert cells(levels_table(findings(line)), "level two")[-1] == ""
 
 
 def test_students_are_told_beside_their_twins_on_labels_alone(line):

@@ -105,15 +105,13 @@ class Findings:
 
     @cached_property
     def levels(self) -> dict[str, Level]:
-        line = self.line
-        best, members = self.base[line.best.name], [level.cost for level in self.base.values() if level.cost]
-        ensemble, level_two = f"ensemble of {len(members)}", "level two"
+        line, best = self.line, self.base[self.line.best.name]
+        members = Cost.together([cost_of(level) for level in self.base.values()])
+        ensemble, trees = ("ensemble", "ensemble.json"), ("level_two", "level_two.json")
         return {
             "single": dataclasses.replace(best, name=f"best base model ({best.name})"),
-            "ensemble": self._level(
-                ensemble, lambda one: one.out / "ensemble", "ensemble.json", Cost.together(members)
-            ),
-            "level_two": self._level(level_two, lambda one: one.out / "level_two", "level_two.json"),
+            "ensemble": self._made(f"ensemble of {len(self.base)}", *ensemble, members),
+            "level_two": self._made("level two", *trees, self._with_trees(members)),
             "twin": self._twin(line.student, self.lines),
             "student": self._student(line.student, self.lines),
         }
@@ -126,6 +124,14 @@ class Findings:
 
     def variant(self, variant: Variant) -> Level:
         return self._level(variant.label, lambda _: variant.folder, variant.step.makes.name, lines=self.lines[:1])
+
+    def _made(self, name: str, folder: str, file: str, cost: Cost) -> Level:
+        return self._level(name, lambda one: one.out / folder, file, cost)
+
+    def _with_trees(self, members: Cost) -> Cost:
+        """Level two's: the ensemble's and the trees' time. Trees hold no weights, and are in no bundle."""
+        spent = read_json(self.line.out / "level_two" / "level_two.json")["cpu_seconds_per_segment"]
+        return dataclasses.replace(members, cpu_us=members.cpu_us + MICRO * spent, bundle_bytes=None)
 
     def _base(self, row: Row) -> Level:
         cost = self._cost(self.line.out / "scores" / row.name, row.name)

@@ -50,10 +50,7 @@ def write_report(findings: Findings, path: Path) -> None:
 
 
 def levels_table(findings: Findings) -> str:
-    rows = [
-        (level.name, *level.cells, *(level.cost.cells if level.cost else [""] * len(COST_HEADER)))
-        for level in findings.levels.values()
-    ]
+    rows = [(level.name, *level.cells, *cost_of(level).cells) for level in findings.levels.values()]
     seeds = ", ".join(str(line.seed) for line in findings.lines)
     told = f"Means over seeds {seeds}, ± their deviation." if len(findings.lines) > 1 else f"Seed {seeds}."
     return f"{_table(('level', *LEVEL_HEADER, *COST_HEADER), rows)}\n\n{told}"
@@ -136,7 +133,8 @@ def _trained_s(line: Line, row: Row) -> float:
 def _pareto(findings: Findings, picture: Path) -> str:
     levels = findings.levels
     taught = [student for _, student in findings.others]
-    points = [*findings.base.values(), *(levels[name] for name in ("ensemble", "twin", "student")), *taught]
+    compared = [levels[name] for name in ("ensemble", "level_two", "twin", "student")]
+    points = [*findings.base.values(), *compared, *taught]
     draw_pareto(picture, [(each.name, cost_of(each).cpu_us, each.mean) for each in points])
     return f"![Rated MAP against CPU time a segment]({picture.parent.name}/{picture.name})"
 
