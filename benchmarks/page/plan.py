@@ -204,7 +204,9 @@ def rows(plans: list[Plan], assumed: Assumed) -> list[Row]:
         "a replica's files": lambda p: f"{number(p.replica_gb)} GB",
         f"fetching them at {gbit}": lambda p: f"{number(p.replica_gb * 8e9 / assumed.network_bits)} s",
     }
-    if plans[0].measured.searches_a_second is not None:
+    if plans[0].measured.searches_a_second is None:
+        told["searches a second that one replica answers"] = lambda _: "*not measured yet*"
+    else:
         told |= {
             "searches a second that one replica answers": lambda p: number(p.measured.searches_a_second),
             f"replicas for {number(assumed.searches_a_second)} a second, one to spare": lambda p: str(p.replicas),

@@ -168,7 +168,7 @@ def test_a_plan_without_measured_searches_or_classes_says_so():
 
     text = block(run_of(*HEADLINE), None, None)
     assert "reckoned by operations" in text
-    assert "replicas" not in text
+    assert "| searches a second that one replica answers | *not measured yet* | *not measured yet* |" in text
 
 
 def test_the_plan_takes_classes_and_ray_from_the_run_by_size():
