@@ -293,6 +293,9 @@ def test_every_benchmark_is_run_and_all_of_them_end_within_half_an_hour():
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "arguments(__doc__)" in path.read_text()}
     assert {each.name for each in BENCHMARKS} == scripts
     assert sum(each.seconds for each in BENCHMARKS) <= 30 * 60
+    for each in BENCHMARKS:
+        script = (ROOT / "benchmarks" / f"{each.name}.py").read_text()
+        assert all(f'"{option}"' in script for option in each.options if option.startswith("--")), each.name
 
 
 def test_a_segments_growth_is_told_beside_the_run_of_about_20_000():
