@@ -2,17 +2,24 @@
 
 Where it stands: `server` gives it to uvicorn; how long a body may take is the edge's own limit, as it can answer. Here
 nobody is left to answer: a head that does not come, the rest of a body that was refused, an answer that is not taken.
+
+An answer that the application has whole is written at once, as `whole_answer` has it; all others by uvicorn.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, ClassVar, Final
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from segsearch.service.whole_answer import END, begun, head_of
 
 # Whoever takes less of an answer in `write_timeout_s` takes none of it.
 _PROGRESS_BYTES: Final = 64 << 10
 _HEADER_LIMIT: Final = 100
+_ONE_WRITE_BYTES: Final = 64 << 10  # content that is copied behind its head; to copy more would cost more than a write
 _TWO_LENGTHS: Final = {b"content-length", b"transfer-encoding"}
 
 
@@ -41,9 +48,51 @@ class Connection(H11Protocol):
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self.conn = _Parser(h11.SERVER)
+        self._application: ASGIApp = self.app
+        self.app = self._run
         self._owed_s: float | None = None  # the limit that runs
         self._clock: asyncio.TimerHandle | None = None
         self._write_clock: asyncio.TimerHandle | None = None
+
+    def _run(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """The application, as uvicorn runs it: the head of an answer waits for its content."""
+        cycle, start = self.cycle, None
+
+        async def at_once(message: Message) -> None:
+            nonlocal start
+            if start is None and message["type"] == "http.response.start" and not cycle.response_started:
+                start = message
+                return
+            if start is not None:
+                held, start = start, None
+                if self._wrote(cycle, held, message):
+                    return
+                await send(held)
+            await send(message)
+
+        return self._application(scope, receive, at_once)
+
+    def _wrote(self, cycle: RequestResponseCycle, start: Message, body: Message) -> bool:
+        """Writes an answer that is whole, on a connection that stays open: what uvicorn does in two messages."""
+        if self.conn.their_state is not h11.DONE or cycle.disconnected or not cycle.keep_alive:
+            return False
+        if self.flow.write_paused or cycle.scope["method"] == "HEAD":
+            return False
+        head = head_of(start, body, cycle.default_headers)
+        if head is None:
+            return False
+        self.conn.send(begun(start["status"]))
+        self.conn.send(END)
+        content = body.get("body", b"")
+        if len(content) <= _ONE_WRITE_BYTES:
+            self.transport.write(head + content)
+        else:
+            self.transport.write(head)
+            self.transport.write(content)
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
