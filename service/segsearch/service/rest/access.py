@@ -1,9 +1,9 @@
 """What each route asks of a key. A route says so itself, and the application is not built while one does not.
 
-Where it stands: `security.guard` decides; this finds the key in a request's headers.
+Where it stands: `security.guard` decides; this finds the key in a request's headers. `rpc.access` is its twin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -14,6 +14,8 @@ from segsearch.core.errors import Unauthorised
 from segsearch.service.rest.exchange import Exchange, exchange_of
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.keys import Scope
+
+Headers = Iterable[tuple[bytes, bytes]]  # of an ASGI scope: names in small letters
 
 
 class Needs:
@@ -28,17 +30,18 @@ class Needs:
         if self.scope is None:
             return
         guard: Guard = request.app.state.guard
-        let_in(guard, exchange_of(request.scope), _key(request) if guard.keys else None, self.scope)
+        let_in(guard, exchange_of(request.scope), request.scope["headers"], self.scope)
 
 
-def let_in(guard: Guard, exchange: Exchange, key: str | None, scope: Scope) -> None:
+def let_in(guard: Guard, exchange: Exchange, headers: Headers, scope: Scope) -> None:
     """Lets a request in, or raises Unauthorised, Forbidden or RateLimited; one that was let in is not asked again."""
     exchange.needs = scope
     if exchange.let_in is scope:
         return
-    known = guard.identify(key)
-    exchange.key_id = known.id if known else None
-    guard.admit(known, scope)
+    if guard.keys is not None:
+        known = guard.identify(key_of(headers))
+        exchange.key_id = known.id if known else None
+        guard.admit(known, scope)
     exchange.let_in = scope
 
 
@@ -67,18 +70,17 @@ def check_routes(app: FastAPI) -> None:
         needs_of(route)
 
 
-def _key(request: Request) -> str | None:
-    return key_among(request.headers.getlist("x-api-key"), request.headers.getlist("authorization"))
-
-
-def key_among(api_keys: Sequence[str], authorizations: Sequence[str]) -> str | None:
-    """The key that a request's headers hold; raises Unauthorised where there is more than one."""
-    keys = list(api_keys)
-    for text in authorizations:
-        scheme, _, key = text.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorised("an authorization that is not Bearer")
-        keys.append(key.strip())
+def key_of(headers: Headers) -> str | None:
+    """The key of a request; raises Unauthorised where there is more than one."""
+    keys = []
+    for name, value in headers:
+        if name == b"x-api-key":
+            keys.append(value.decode("latin-1"))
+        elif name == b"authorization":
+            scheme, _, key = value.decode("latin-1").partition(" ")
+            if scheme.lower() != "bearer":
+                raise Unauthorised("an authorization that is not Bearer")
+            keys.append(key.strip())
     if len(keys) > 1:
         raise Unauthorised(f"{len(keys)} keys")
     return keys[0] if keys else None

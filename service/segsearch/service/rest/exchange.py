@@ -9,8 +9,9 @@ The layers within write down here what only they know: whose key it was, what we
 import random
 import re
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,11 +54,11 @@ class Exchanges:
             return
         exchange = scope[_KEY] = Exchange(_request_id(scope))
 
-        async def answer(message: Message) -> None:
+        def answer(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (_HEADER, exchange.request_id.encode())]
-            await send(message)
+            return send(message)
 
         started_s = time.perf_counter()
         try:
@@ -68,14 +69,17 @@ class Exchanges:
     def _note(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", None)  # without converters
         self._metrics.answered(route, exchange.status, exchange.problem, seconds)
-        facts = {
-            "request": exchange.request_id, "key": exchange.key_id, "method": scope["method"], "path": scope["path"],
-            "status": exchange.status,
-        }  # fmt: skip
         if exchange.needs is KeyScope.admin:
-            log("admin_action", **facts)
+            log("admin_action", **_facts(scope, exchange))
         if self._log_requests:
-            log("request", **facts, problem=exchange.problem, seconds=round(seconds, 6))
+            log("request", **_facts(scope, exchange), problem=exchange.problem, seconds=round(seconds, 6))
+
+
+def _facts(scope: Scope, exchange: Exchange) -> dict[str, Any]:
+    return {
+        "request": exchange.request_id, "key": exchange.key_id, "method": scope["method"], "path": scope["path"],
+        "status": exchange.status,
+    }  # fmt: skip
 
 
 def _request_id(scope: Scope) -> str:

@@ -5,8 +5,6 @@ it does not know how to answer it hands on, and the plain route, its twin, answe
 what OpenAPI describes.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
@@ -21,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from segsearch.core.errors import SegsearchError
 from segsearch.service.index.view import View
 from segsearch.service.library import SegmentLibrary
-from segsearch.service.rest.access import key_among, let_in
+from segsearch.service.rest.access import Headers, let_in
 from segsearch.service.rest.answer_cache import AnswerCache
 from segsearch.service.rest.answer_coding import best_coding
 from segsearch.service.rest.exchange import exchange_of
@@ -38,7 +36,7 @@ from segsearch.service.rest.search_answers import (
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.keys import Scope as KeyScope
 
-_READ: Final = frozenset((b"x-api-key", b"authorization", b"accept", b"accept-encoding", b"if-none-match"))
+_READ: Final = frozenset((b"accept", b"accept-encoding", b"if-none-match"))
 _LIGHT_HITS: Final = 1000
 
 
@@ -50,12 +48,12 @@ class FastSearch:
         cache_bytes: int,
     ):  # fmt: skip
         """route: the plain twin, by whose path requests are told and counted."""
-        self._app, self._route = app, route
+        self._app, self._route, self._path = app, route, route.path
         self._library, self._searches, self._guard = library, searches, guard
         self._cache = AnswerCache(cache_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != self._route.path or scope["method"] != "GET":
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
         scope["route"] = self._route
@@ -73,19 +71,19 @@ class FastSearch:
 
     async def _answer(self, scope: Scope) -> Answer | None:
         """The answer, unless it is the route's to give."""
+        let_in(self._guard, exchange_of(scope), scope["headers"], KeyScope.read)
         headers = _headers(scope["headers"])
-        key = key_among(headers[b"x-api-key"], headers[b"authorization"]) if self._guard.keys else None
-        let_in(self._guard, exchange_of(scope), key, KeyScope.read)
-        if form_of(", ".join(headers[b"accept"])) != JSON:
+        form, coding = _wanted(headers.get(b"accept", b""), headers.get(b"accept-encoding", b""))
+        if form != JSON:
             return None
         view = self._library.view_at_hand()
         if view is None:
             view = await run_in_threadpool(self._library.view)
-        asked = scope["query_string"], _coding(", ".join(headers[b"accept-encoding"]))
-        answer = self._cache.get(view, asked)
-        if known := headers[b"if-none-match"]:
+        asked = scope["query_string"], coding
+        answer, known = self._cache.get(view, asked), headers.get(b"if-none-match")
+        if known is not None:
             etag = answer.etag if answer is not None else etag_of(view, _query(scope["query_string"]), JSON)
-            if unchanged := not_modified(", ".join(known), etag):
+            if unchanged := not_modified(known.decode("latin-1"), etag):
                 return unchanged
         try:
             return answer or await self._built(view, *asked)
@@ -102,13 +100,19 @@ class FastSearch:
         return answer
 
 
-def _headers(raw: Iterable[tuple[bytes, bytes]]) -> defaultdict[bytes, list[str]]:
-    """Of a request's headers those that are looked at here."""
-    found = defaultdict(list)
-    for name, value in raw:
+def _headers(given: Headers) -> dict[bytes, bytes]:
+    """Of a request's headers those that are looked at here; what came in several lines is one list."""
+    found: dict[bytes, bytes] = {}
+    for name, value in given:
         if name in _READ:
-            found[name].append(value.decode("latin-1"))
+            found[name] = b"%s, %s" % (found[name], value) if name in found else value
     return found
+
+
+@lru_cache(256)
+def _wanted(accept: bytes, accept_encoding: bytes) -> tuple[str, str | None]:
+    """Form and coding of the answer; raises NotAcceptable."""
+    return form_of(accept.decode("latin-1")), best_coding(accept_encoding.decode("latin-1"))
 
 
 @lru_cache(1024)
@@ -133,6 +137,3 @@ def _is_light(view: View, query: SearchQuery) -> bool:
 
 def _said(problem: Response) -> Answer:
     return Answer(problem.status_code, tuple(problem.raw_headers), bytes(problem.body), "")
-
-
-_coding = lru_cache(256)(best_coding)
