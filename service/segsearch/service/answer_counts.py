@@ -1,7 +1,7 @@
 """Answers by what was asked and how each ended, and how long they took, as Prometheus scrapes them.
 
-Where it stands: `rpc.metrics` counts rpcs by it. It is Prometheus' counter and histogram in one, for a third of their
-time: with theirs to count an answer at hand would cost more than to find it.
+Where it stands: both edges count by it, in `rest.metrics` and `rpc.metrics`. It is Prometheus' counter and histogram in
+one, for a third of their time: with theirs to count an answer at hand would cost more than to find it.
 """
 
 from bisect import bisect_left

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from segsearch.core.errors import NoGeneration
+from segsearch.service.answer_counts import AnswerCounts
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.batching_scorer import BatchingScorer
 
@@ -31,18 +32,14 @@ class Metrics:
         """everywhere: the metrics of all processes that answer as one with this, which is one of them."""
         self.registry = CollectorRegistry()
         self._shown = everywhere or self.registry
-        self.requests = Counter(
-            "segsearch_http_requests", "Answered requests; status 0: the client left.", ("route", "status"),
-            registry=self.registry,
+        self._answers = AnswerCounts(
+            "http_request", ("route", "status"), _BUCKETS_S,
+            meaning="Answered requests; status 0: the client left.", time="From a request's head to its answer's end.",
         )  # fmt: skip
-        self.seconds = Histogram(
-            "segsearch_http_request_duration_seconds", "From a request's head to its answer's end.", ("route",),
-            buckets=_BUCKETS_S, registry=self.registry,
-        )  # fmt: skip
+        self.registry.register(self._answers)
         self.refusals = Counter(
             "segsearch_refusals", "Requests answered with a problem, by its code.", ("reason",), registry=self.registry
         )
-        self._series: dict[tuple[str | None, int], tuple[Counter, Histogram]] = {}  # that `answered` counts in
         self.scored_segments = Counter("segsearch_scored_segments", "Segments scored.", registry=self.registry)
         ProcessCollector(registry=self.registry)
         self.registry.register(_InUse(library))
@@ -50,15 +47,9 @@ class Metrics:
             for each in library.scorer.metrics.all:
                 self.registry.register(each)
 
-    # Finding a series by its labels costs more than to count.
     def answered(self, route: str | None, status: int, problem: str | None, seconds: float) -> None:
         """Counts one answer."""
-        series = self._series.get((route, status))
-        if series is None:
-            name = route or UNROUTED
-            series = self._series[route, status] = self.requests.labels(name, str(status)), self.seconds.labels(name)
-        series[0].inc()
-        series[1].observe(seconds)
+        self._answers.count(route or UNROUTED, str(status), seconds)
         if problem is not None:
             self.refusals.labels(problem).inc()
 
