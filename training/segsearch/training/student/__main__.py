@@ -6,8 +6,9 @@ that it found.
 """
 
 import argparse
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segsearch.core.errors import SegsearchError
@@ -39,29 +40,30 @@ def main() -> int:
     report, students, seeds = (options.pop(name) for name in ("report", "compare", "seeds"))
     line = Line(**options)
     try:
-        make(line, [student for student in students if student != line.student], seeds, report)
+        for found in parts(line, [student for student in students if student != line.student], seeds):
+            tell(found, report)
     except SegsearchError as error:
         say(f"error: {error}")
         return 1
     return 0
 
 
-def make(line: Line, students: Sequence[str], seeds: int, report: Path) -> None:
-    """Everything, told after each part."""
-    dense = DenseJudge.open(DataFolder.open(line.data)).of
+def parts(line: Line, students: Sequence[str], seeds: int) -> Iterator[Findings]:
+    """Runs one part after the other; what was found so far, after each."""
+    found = Findings(lines=(line,), dense=DenseJudge.open(DataFolder.open(line.data)).of)
     line.measure()
     line.deploy()
-    tell(Findings(lines=(line,), dense=dense), report)
+    yield found
     if students:
         line.compare(students)
         line.run(variants.steps(line))
-    found = Findings(lines=(line,), dense=dense, students=tuple(students))
+        found = dataclasses.replace(found, students=tuple(students))
+        yield found
     for seed in range(1, seeds):
-        tell(found, report)
         say(f"all levels once more, from seed {seed}")
         line.seeded(seed).measure()
-        found = Findings(lines=(*found.lines, line.seeded(seed)), dense=dense, students=found.students)
-    tell(found, report)
+        found = dataclasses.replace(found, lines=(*found.lines, line.seeded(seed)))
+        yield found
 
 
 def tell(findings: Findings, report: Path) -> None:
