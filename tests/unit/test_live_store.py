@@ -161,6 +161,18 @@ def test_concurrent_uploads_share_commits(store):
     assert len(list(store.videos())) == count
 
 
+def test_a_commit_writes_no_more_than_two_megabytes_of_uploads(store):
+    frames = np.zeros((450, 1_152), np.uint8)
+    with store._environment.writing():  # the first upload is taken meanwhile, the others wait
+        threads = [threading.Thread(target=store.put, args=(video_id, frames, {})) for video_id in "abcdefghi"]
+        for thread in threads:
+            thread.start()
+            thread.join(0.05)
+    for thread in threads:
+        thread.join()
+    assert (store.sequence, store.counters().revision) == (9, 3)
+
+
 def test_one_upload_that_fails_does_not_fail_its_neighbours(tmp_path):
     frames, codes = frames_of(0), {BUNDLE: codes_of(0, BUNDLE)}
     with LiveStore.open(tmp_path, SPACE, map_bytes=2 << 20) as store:
@@ -175,7 +187,7 @@ def test_one_upload_that_fails_does_not_fail_its_neighbours(tmp_path):
         # While this transaction is open no commit starts, so that what follows is handed in for one.
         with store._environment.writing():
             threads = [threading.Thread(target=upload, args=(f"v{number}", frames)) for number in range(5)]
-            threads.insert(2, threading.Thread(target=upload, args=("huge", np.zeros((4_000, 1_152), np.uint8))))
+            threads.insert(2, threading.Thread(target=upload, args=("huge", np.zeros((1_300, 1_152), np.uint8))))
             for thread in threads:
                 thread.start()
                 thread.join(0.05)

@@ -39,5 +39,8 @@ MAP_BYTES: Final = 64 << 30  # the file grows up to here; reserves address space
 RESERVE_BYTES: Final = 1 << 20  # of it, left by uploads: deleting needs room to give room
 READER_SLOTS: Final = 1_024  # read transactions at one time, over all processes
 BUNDLE_BYTES_CAP: Final = 400  # LMDB's keys end at 511 bytes
-BATCH_BYTES: Final = 32 << 20  # of uploads that are committed together
-BATCH_CHANGES: Final = 256
+COMMIT_CHANGES: Final = 256  # that are committed together
+# LMDB hands what a commit wrote to the kernel in one piece. From 2 MB on the kernel puts it into pages of 2 MB, which a
+# virtual machine often has to get from its host first: five times the cost of copying, far more than another sync.
+COMMIT_BYTES: Final = 2 << 20
+CODES_BYTES: Final = 32 << 20  # of codes of many videos that one operation adds

@@ -19,7 +19,7 @@ import numpy as np
 
 from segsearch.core.errors import StorageFailed, StorageFull
 from segsearch.service.index.live.environment import Environment
-from segsearch.service.index.live.format import BATCH_BYTES, BATCH_CHANGES
+from segsearch.service.index.live.format import COMMIT_BYTES, COMMIT_CHANGES
 from segsearch.service.index.live.operations import Edit, Operation, Stored
 from segsearch.service.index.live.snapshot import Snapshot
 
@@ -171,11 +171,11 @@ def _fitting(operations: Sequence[Operation]) -> int:
     """How many of the first operations go into one commit: bounded, and no video twice."""
     videos: set[str] = set()
     size_bytes = 0
-    for count, operation in enumerate(operations[:BATCH_CHANGES]):
+    for count, operation in enumerate(operations[:COMMIT_CHANGES]):
         size_bytes += operation.size_bytes
-        if count and (operation.video_id is None or operation.video_id in videos or size_bytes > BATCH_BYTES):
+        if count and (operation.video_id is None or operation.video_id in videos or size_bytes > COMMIT_BYTES):
             return count
         if operation.video_id is None:
             return 1
         videos.add(operation.video_id)
-    return min(len(operations), BATCH_CHANGES)
+    return min(len(operations), COMMIT_CHANGES)

@@ -9,7 +9,7 @@ T frames, F codes a frame, S segments, C classes.
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -45,7 +45,7 @@ class Edit:
         self.snapshot, self.counters, self.changed = snapshot, snapshot.counters(), False
 
     def next_sequence(self) -> int:
-        self.counters = replace(self.counters, sequence=self.counters.sequence + 1)
+        self.counters = Counters(self.counters.sequence + 1, self.counters.revision)
         return self.counters.sequence
 
     def put(self, table: bytes, key: bytes, draft: Draft, sequence: int) -> None:
@@ -78,7 +78,7 @@ class Edit:
     def finish(self) -> bool:
         """Writes the counters; False where nothing was written that is worth a commit."""
         if self.changed:
-            self.counters = replace(self.counters, revision=self.counters.revision + 1)
+            self.counters = Counters(self.counters.sequence, self.counters.revision + 1)
             draft = counters_draft(self.counters, self.snapshot.transaction.id())
             self.put(META, COUNTERS_KEY, draft, self.counters.sequence)
         return self.changed

@@ -18,8 +18,8 @@ from segsearch.core.segments import segment_count
 from segsearch.core.videos import VIDEO_ID_LIMIT
 from segsearch.service.index.live.environment import Environment, create_environment
 from segsearch.service.index.live.format import (
-    BATCH_BYTES,
     BUNDLE_BYTES_CAP,
+    CODES_BYTES,
     COUNTERS_KEY,
     FORMAT_KEY,
     FORMAT_VERSION,
@@ -139,7 +139,7 @@ class LiveStore:
             _check_codes(bundle, rows)
             part[video_id] = sequence, codes_draft(rows)
             size_bytes += rows.nbytes
-            if size_bytes > BATCH_BYTES:
+            if size_bytes > CODES_BYTES:
                 self._commits.carry_out(AddCodes(bundle, part))
                 part, size_bytes = {}, 0
         if part:
