@@ -26,7 +26,7 @@ define install
 	@touch $(1)/.installed
 endef
 
-.PHONY: help demo serve test test-slow soak check protos lint types contracts format bench bench-report bench-scaling bench-peers bench-check runs-data ablation constraints clean
+.PHONY: help demo serve test test-slow soak check protos lint types contracts format bench bench-report bench-scaling bench-peers bench-check runs-data ablation student constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -2,5 +2,9 @@
 
 `lessons` opens the teachers' score matrices and refuses what leaks or does not fit, `examples` brings each segment
 with what is said of it, `objective` is the loss, `run` a training of five folds or of all shards, `cli` is
-`segsearch distil`. `scores` and `line` are `make student`: everything from base models to submissions.
+`segsearch distil`.
+
+`make student` is the rest: `line` and `variants` say which commands make all from base models to submissions, and
+what that is compared with; `steps` runs them, `scores` and `dense` are what no command does; `findings` reads what they
+left, for `report` and `card`.
 """
