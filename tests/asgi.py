@@ -19,6 +19,11 @@ def ask(
     runner: asyncio.Runner, app: ASGIApp, path: str, query: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> Told:
     """The answer to one GET."""
+    return runner.run(answered(app, path, query, headers))
+
+
+async def answered(app: ASGIApp, path: str, query: bytes = b"", headers: Mapping[str, str] | None = None) -> Told:
+    """See `ask`; for an event loop that runs."""
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET",
         "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": query,
@@ -36,7 +41,7 @@ def ask(
     async def send(message: Message) -> None:
         sent.append({"more_body": False, **message} if message["type"] == "http.response.body" else message)
 
-    runner.run(app(scope, receive, send))
+    await app(scope, receive, send)
     start, *bodies = sent
     told = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
     assert len(told) == len(start["headers"])

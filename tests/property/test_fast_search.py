@@ -24,7 +24,7 @@ from segsearch.service.rest.search_answers import Answer
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
-from tests.asgi import Told, ask
+from tests.asgi import Told, answered, ask
 from tests.library_fixtures import make_videos
 
 TAGS = (
@@ -153,6 +153,50 @@ def test_the_event_loop_finds_what_is_short_and_other_threads_what_may_take_long
     for query in (b"tag=Rain&k=50", b"tag=Rain&k=5000", b"tag=Rain+or+Cat", b"tag=Rain&per_video=1"):
         assert ask(runner, fast, "/search", query).status == 200
     assert [thread is threading.current_thread() for thread in watched.threads] == [True, False, False, False]
+
+
+class Looking(SegmentLibrary):
+    """Counts how often it is looked at."""
+
+    looks = 0
+
+    def view_at_hand(self):
+        self.looks += 1
+        return super().view_at_hand()
+
+
+def test_requests_that_are_here_together_share_a_look_and_one_that_comes_later_has_its_own(library, scorer, runner):
+    looking = Looking(scorer, library.index, library.store)
+    fast, _ = both(looking)
+
+    async def searches(count: int) -> list[Told]:
+        return await asyncio.gather(*(answered(fast, "/search", b"tag=Rain") for _ in range(count)))
+
+    for looks in (1, 2):
+        assert len(set(map(str, runner.run(searches(5))))) == 1
+        assert looking.looks == looks
+
+
+def test_a_search_that_comes_after_an_upload_finds_it_whoever_else_is_searching(library, runner):
+    fast, _ = both(library)
+
+    async def search() -> int:
+        return json.loads((await answered(fast, "/search", b"tag=Rain&k=1")).content)["sequence"]
+
+    async def search_on() -> None:
+        while True:
+            await asyncio.gather(search(), search())
+
+    async def work() -> None:
+        others = [asyncio.create_task(search_on()) for _ in range(3)]
+        for number in range(20):
+            frames = make_videos(1, seed=number)[0].frames
+            _, stored = await asyncio.to_thread(library.add, f"late{number}", frames, 1)
+            assert await asyncio.gather(search(), search()) == [stored.sequence] * 2
+        for other in others:
+            other.cancel()
+
+    runner.run(work())
 
 
 def answer_of(size: int) -> Answer:
