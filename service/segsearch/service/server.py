@@ -1,6 +1,7 @@
 """Runs the application on a socket: says where it listens, stops when told, lets requests under way finish."""
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
@@ -110,6 +111,9 @@ def serve_until_stopped(
         address = companion.bind(settings.grpc_port or 0) if companion else None
         try:
             config = uvicorn_config(app, settings, context)
+            # What is there by now stays: passing over it again and again would keep every request waiting.
+            gc.collect()
+            gc.freeze()
             _Announcing(config, settings, drain, companion, partial(ready, companion=address)).run(sockets=[listening])
         finally:
             if companion is not None:
