@@ -83,7 +83,7 @@ class GroupCommit:
         """Commits until the store is closed and all is answered."""
         _keep_freed_memory()
         while self._write_batch():
-            pass  # nor does anything here hold what was written while the next is waited for
+            pass  # a call each, so that nothing that was written is held while the next is waited for
 
     def _write_batch(self) -> bool:
         """Commits what is there, or comes next; False where nothing will."""
