@@ -1,6 +1,8 @@
 """Many callers, one model: who waits how long, who is refused, who is forgotten; and what becomes of searches."""
 
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -249,3 +251,14 @@ def test_a_client_that_leaves_takes_its_video_along(client, gated):
     gated.open()
     threads[0].join(PATIENCE_S)
     assert gated.ran == [[1]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
+def test_the_system_prefers_every_other_thread_to_one_that_scores(queued, gated):
+    waiting = queued.submit(video(0))
+    gated.open()
+    waiting.result(PATIENCE_S)
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    scoring = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("scoring-")]
+    assert all(os.getpriority(os.PRIO_PROCESS, number) > own for number in scoring)
+    assert scoring

@@ -25,7 +25,7 @@ from segsearch.service.index.view import View
 
 _LOOK_EVERY_S: Final = 1.0
 _RETRY_S: Final = 300.0  # after one that failed or found nothing to do
-_NICENESS: Final = 10
+_NICENESS: Final = 15  # what scores uploads has 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ _PROGRESS: Final = re.compile(r"([a-z: ]+): (\d+)/(\d+) (\w+), [^\n]*?(?:, (\d+)
 _FOLDERS: Final = re.compile(r"(?<![\w.])/(?:[^\s/:]+/)*")
 _TAIL_BYTES: Final = 16 << 10
 _MARK: Final = "SEGSEARCH_JOB"  # a variable by which a process is known again
-_NICENESS: Final = 10  # whoever searches or uploads goes first
+_NICENESS: Final = 15  # whoever searches or uploads goes first: what scores uploads has 10
 _END_S: Final = 10.0
 _TRIES, _PAUSE_S = 10, 0.02  # for the lock, which others take for a moment to see whether it is held
 

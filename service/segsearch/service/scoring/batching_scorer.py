@@ -33,7 +33,10 @@ from segsearch.service.tracing.trace import add_run
 
 _RETRY_CAP_S: Final = 60
 _SMOOTHING: Final = 0.1  # of the rate that is measured: about the last ten runs count
-_NICENESS: Final = 5  # of runs: searches go first where both want a processor
+# Of runs: searches go first where both want a processor. With less, Linux more often lets a run keep one until the
+# clock's next tick, 4 ms, whoever wakes. With much more, one that holds the interpreter's lock could wait for its turn
+# on a busy machine, and all others for the lock.
+_NICENESS: Final = 10
 
 
 class BatchingScorer:
