@@ -35,7 +35,7 @@ from segsearch.service.index.index_directory import IndexDirectory
 
 PEERS: Sequence[Peer] = (PostgreSql(), Redis(), Sqlite(), DuckDb())
 OURS = {"again": True, "first": False}  # asked again of the same moment, as popular tags are, and for the first time
-QUESTIONS = {100: 300, 10_000: 200}  # by k: how many a round
+QUESTIONS = {100: 1_000, 10_000: 200}  # by k: how many a round
 SHARES = {"median": 50, "99th percentile": 99}
 
 
