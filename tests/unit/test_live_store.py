@@ -141,6 +141,26 @@ def test_added_codes_must_have_the_videos_segments(store):
     assert OTHER not in store.get("a").codes
 
 
+def test_the_last_commit_is_the_one_that_a_reader_sees_whichever_process_made_it(tmp_path):
+    program = """
+import sys
+from pathlib import Path
+from segsearch.service.index.live.store import LiveStore
+with LiveStore.open(Path(sys.argv[1]), sys.argv[2]) as store:
+    store.delete("by another")
+"""
+    with LiveStore.open(tmp_path, SPACE) as store:
+        numbers = [store.last_commit()]
+        for number in range(5):
+            put(store, f"v{number}", number)
+            numbers.append(store.last_commit())
+            assert numbers[-1] == store.read_commit()[0]
+        subprocess.run([sys.executable, "-c", program, tmp_path, SPACE], check=True)
+        numbers.append(store.last_commit())
+        assert numbers[-1] == store.read_commit()[0]
+        assert numbers == sorted(set(numbers))
+
+
 def test_concurrent_uploads_share_commits(store):
     count = 64
     before, gate = store.counters().revision, threading.Barrier(16)

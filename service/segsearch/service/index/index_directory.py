@@ -6,6 +6,7 @@ never none and never half of one.
 """
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -76,7 +77,7 @@ class IndexDirectory:
     def stamp(self) -> Stamp | None:
         """Changes whenever a generation is published; None before the first. Costs one stat."""
         try:
-            status = self._current.stat()
+            status = os.stat(self._current)  # noqa: PTH116 - a third of Path.stat's time, a thousand times a second
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns
