@@ -106,7 +106,9 @@ def beside_live(root: Path, options: Namespace) -> list[Measure]:
                 measures += [
                     Measure(f"k = {k:,}, {ours}, {name}", one * 1e6, "µs"),
                     Measure(
-                        f"k = {k:,}, {ours}, {name}, with live segments / without", two / one, "x",
+                        f"k = {k:,}, {ours}, {name}, with live segments / without",
+                        two / one,
+                        "x",
                         at_most=None if ours == "anew" else 3,
                     ),
                 ]

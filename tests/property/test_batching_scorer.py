@@ -4,7 +4,7 @@ from collections import Counter, deque
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -60,6 +60,7 @@ steps = st.lists(st.one_of(st.tuples(st.just("take"), st.integers(1, 20)), st.tu
 
 
 @settings(max_examples=200)
+@example([("a", [1]), ("a", [1]), ("a", [1]), ("b", [1, 1]), ("b", [1])], [("take", 4)])  # b's first is in it already
 @given(sent, steps)
 def test_the_queue_keeps_its_books_and_its_turns(videos, steps):
     queue, inside = FairQueue(200), []

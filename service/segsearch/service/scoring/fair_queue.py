@@ -73,21 +73,22 @@ class FairQueue:
         Never two pieces of one video: where several runs are free they share it.
         """
         taken: list[Taken] = []
-        later: dict[str, deque[Waiting]] = {}  # clients whose first video is in it already
+        begun: dict[str, list[Waiting]] = {}  # by client: videos in it already that have more pieces
         count = 0
         while count < segments and self._turns:
             client = next(iter(self._turns))
             line = self._turns.pop(client)
-            waiting = line[0]
+            waiting = line.popleft()
             piece = waiting.pieces.popleft()
             taken.append(Taken(waiting, waiting.taken, piece))
             waiting.taken += 1
             count += piece.segment_count
-            if not waiting.pieces:
-                line.popleft()
+            if waiting.pieces:
+                begun.setdefault(client, []).append(waiting)
             if line:
-                (later if waiting.pieces else self._turns)[client] = line
-        self._turns.update(later)
+                self._turns[client] = line
+        for client, videos in begun.items():  # stand in front again
+            self._turns.setdefault(client, deque()).extendleft(reversed(videos))
         self.segments -= count
         return taken
 
