@@ -21,3 +21,10 @@ def codes_of(seed, bundle, frame_count=12, classes=CLASSES):
     salt = hashlib.sha256(f"{bundle}{seed}".encode()).digest()[:4]
     shape = (segment_count(frame_count), classes)
     return np.random.default_rng(int.from_bytes(salt)).integers(0, 1 << 16, shape, np.uint16)
+
+
+def put(store, video_id, seed=0, bundles=(BUNDLE,), frame_count=12):
+    """Uploads such a video, scored by these bundles."""
+    return store.put(
+        video_id, frames_of(seed, frame_count), {bundle: codes_of(seed, bundle, frame_count) for bundle in bundles}
+    )

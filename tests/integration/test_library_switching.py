@@ -1,9 +1,11 @@
 """The library: one generation an answer, a published one takes over, a bad one never does."""
 
+import gc
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -87,6 +89,22 @@ def test_a_view_that_is_held_stays_as_it_was(library, index, scorer, shards):
     library.refresh()
     shutil.rmtree(index.root / "1")
     assert held.generation.postings(held.vocabulary.find("Rain"), 100)[0].tolist() == before
+
+
+def test_a_generation_that_was_left_goes_without_the_collector(library, index, scorer, shards):
+    """What a server has loaded when it begins is frozen, and only let go of when nothing refers to it."""
+    for k in (3, 1000):
+        library.search("Rain", k)
+    library.moments("Rain or Cat", 10)
+    view, generation = ref(library.view()), ref(library.view().generation)
+    gc.collect()
+    gc.disable()
+    try:
+        reindex(scorer, shards, index, keep=1000)
+        library.refresh()
+        assert (view(), generation()) == (None, None)
+    finally:
+        gc.enable()
 
 
 def test_a_corrupt_generation_is_refused_once_and_the_old_one_serves_on(library, index, caplog):

@@ -10,19 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segsearch.core.score_codes import HIGHEST
-from segsearch.core.vocabulary import Entry, Vocabulary
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.live.store import LiveStore
-from segsearch.service.index.manifest import BundleName, Skipped
-from segsearch.service.index.selection import select_plain
 from segsearch.service.index.view import HEAD, View, live_over
-from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.page_making import head_page, page_found
 from segsearch.service.page_memory import Asked
 from tests.live_videos import BUNDLE, CLASSES, SPACE, frames_of
+from tests.scored_generation import write_scored
 
-VOCABULARY = Vocabulary([Entry(number, f"tag {number}") for number in range(CLASSES)])
 BASE_VIDEOS, SEGMENTS = 8, 3 * HEAD // 8  # three heads in all
 KS = (1, 2, HEAD // 2, HEAD - 1, HEAD)
 IDS = [f"b{number}" for number in range(BASE_VIDEOS)] + list("xyz")
@@ -35,17 +31,7 @@ changes = st.one_of(
 
 def generation_of(folder: Path, random: np.random.Generator, keep: int, scores: bool = False) -> Generation:
     codes = random.integers(100, 140, (BASE_VIDEOS * SEGMENTS, CLASSES)).astype(np.uint16)  # ties everywhere
-    with GenerationWriter(
-        folder, Origin(BundleName("bundle", 1, BUNDLE), SPACE, VOCABULARY), keep, scores=scores
-    ) as writer:
-        for number in range(BASE_VIDEOS):
-            writer.add_video(f"b{number}", np.arange(SEGMENTS) * 5)
-        for ordinals, kept in select_plain(codes, keep):
-            writer.add_postings(ordinals, kept)
-        if scores:
-            writer.add_scores(codes)
-        writer.seal(1, Skipped())
-    return Generation.open(folder)
+    return write_scored(folder, [SEGMENTS] * BASE_VIDEOS, codes, keep, scores=scores, bundle=BUNDLE, space=SPACE)
 
 
 def take(store: LiveStore, change: tuple, random: np.random.Generator) -> None:
@@ -86,7 +72,7 @@ def test_a_page_of_a_head_is_the_page_that_a_search_finds(taken, keep, scores, s
             if change is not None:
                 take(store, change, random)
             view = View.of(generation, live.current(), before=view)
-            for entry, k in itertools.product(VOCABULARY.entries[:4], KS):
+            for entry, k in itertools.product(view.vocabulary.entries[:4], KS):
                 page = head_page(view, entry.name, k)
                 assert page is None or same(page, page_found(view, Asked(entry.name, k, 0.0, None, None)))
 

@@ -9,18 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segsearch.core.score_codes import HIGHEST
-from segsearch.core.vocabulary import ClassOrdinal, Entry, Vocabulary
+from segsearch.core.vocabulary import ClassOrdinal
 from segsearch.service.index.expression import Both, Either, Expression, Not, Tag
-from segsearch.service.index.generation import Generation
 from segsearch.service.index.live.delta import Delta
-from segsearch.service.index.manifest import BundleName, Skipped
 from segsearch.service.index.query import moments, ranked
-from segsearch.service.index.selection import select_plain
 from segsearch.service.index.view import View
-from segsearch.service.index.writer import GenerationWriter, Origin
+from tests.scored_generation import write_scored
 
 CLASSES = 3
-VOCABULARY = Vocabulary([Entry(number, f"tag {number}") for number in range(CLASSES)])
 CODES = np.array([0, 1, 2, 3, 40_000, HIGHEST - 1, HIGHEST], np.uint16)  # few of them: ties everywhere
 EVEN = (HIGHEST + 1) // 2
 
@@ -34,20 +30,6 @@ class Moment:
     codes: np.ndarray  # (n, C)
     videos: list[str]
     starts: np.ndarray  # (n,)
-
-
-def write_generation(folder: Path, lengths: list[int], codes: np.ndarray, keep: int, scores: bool) -> Generation:
-    """Videos `b0`, `b1`, ... of so many segments each, with these codes (N, C)."""
-    origin = Origin(BundleName("bundle", 1, "digest"), "space", VOCABULARY)
-    with GenerationWriter(folder, origin, keep, scores=scores) as writer:
-        for number, length in enumerate(lengths):
-            writer.add_video(f"b{number}", np.arange(length) * 5)
-        for ordinals, kept in select_plain(codes, keep):
-            writer.add_postings(ordinals, kept)
-        if scores:
-            writer.add_scores(codes)
-        writer.seal(1, Skipped())
-    return Generation.open(folder)
 
 
 def make_delta(seed: int, ids: list[str], changed: frozenset[str]) -> Delta:
@@ -78,7 +60,7 @@ def made(draw: st.DrawFn) -> tuple[list[int], int, bool, int, list[str], frozens
 
 def moment_of(folder: Path, lengths, keep, scores, seed, ids, gone) -> Moment:
     base = np.random.default_rng(seed).choice(CODES, (sum(lengths), CLASSES))
-    generation = write_generation(folder, lengths, base, keep, scores)
+    generation = write_scored(folder, lengths, base, keep, scores=scores)
     delta = make_delta(seed, ids, gone)
     videos = [f"b{number}" for number, length in enumerate(lengths) for _ in range(length)]
     shown = [row for row, video in enumerate(videos) if video not in delta.changed]
