@@ -128,7 +128,9 @@ class View:
         return head
 
     def find_heads(self) -> None:
-        """Finds those of all classes now: some 0.1 s for 1,000 classes, which no question need wait for then."""
+        """Finds those of all classes now, so that no question need wait for one: 0.03 s for 1,000 classes,
+        several times as long with many live segments.
+        """
         for ordinal in range(len(self.heads)):
             self.head(ClassOrdinal(ordinal))
 
