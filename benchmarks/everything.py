@@ -90,8 +90,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare ratios of CPU time with ratios.json")
     parser.add_argument("--keep", action="store_true", help="with --check: write them there instead")
     options = parser.parse_args()
+    if options.keep and not options.check:
+        parser.error("--keep goes with --check")
     chosen = [each for each in BENCHMARKS if options.only is None or each.name in options.only]
     chosen = [each for each in chosen if each.checked or not options.check]
+    if not chosen:
+        parser.error("none of these has ratios to check")
     OUT.mkdir(parents=True, exist_ok=True)
     told: list[Measure] = []
     for benchmark in chosen:

@@ -34,6 +34,10 @@ def worse(document: Mapping[str, Any], kept: Mapping[str, float], slack: float) 
     return lines
 
 
+def _compared(document: Mapping[str, Any], kept: Ratios | None, slack: float) -> list[str]:
+    return ["no ratios are kept to compare with"] if kept is None else worse(document, kept, slack)
+
+
 def _is_worse(row: Mapping[str, Any], before: float, slack: float) -> bool:
     margin = slack * abs(before)
     fell = row["at_least"] is not None and row["value"] < before - margin
@@ -57,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = [
         f"{name}: {line}"
         for name, document in documents.items()
-        for line in worse(document, kept.get(name, {}), options.slack)
+        for line in _compared(document, kept.get(name), options.slack)
     ]
     print("\n".join(lines) or "no ratio is worse than it was", file=sys.stderr)
     return 1 if lines else 0

@@ -22,6 +22,7 @@ from rich.table import Table
 
 LOAD_BEFORE = os.getloadavg()[0]  # what else ran in the minute before this script began
 OWN_PLACES = ("--json", "--scratch", "--folder")  # options
+OWN_HISTORY = "--go-on"  # a flag: how a run came about is not what it measured
 Curve = Sequence[tuple[float, float]]
 
 
@@ -107,10 +108,11 @@ def command(words: Sequence[str]) -> str:
     kept = []
     for word in given:
         option, _, value = word.partition("=")
-        if option not in OWN_PLACES:
+        if option in OWN_PLACES:
+            if not value:
+                next(given, None)
+        elif word != OWN_HISTORY:
             kept.append(word)
-        elif not value:
-            next(given, None)
     return " ".join(["python", f"benchmarks/{Path(words[0]).name}", *kept])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from page.blocks import heading, measure_table, number, table, target
 from report import Document, Measure
 
+LOAD = "load when the job began"  # the first row of what the run took
 CPU_MS, WALL_S, AT_SIZE = "ms CPU a segment", "s wall", ", at full size"
 STARTER_PARTS = (", graph", ", text", ", lists")
 LIMITS = ("read / ", "score, ", "select / ", "publish / ", "CSV / ")
@@ -29,7 +30,7 @@ def headline(run: Document) -> str:
     measures = list(run.measures)
     costs = {m.name: m for m in measures if m.unit in (CPU_MS, WALL_S)}
     limits = [m for m in measures if m.name.startswith(LIMITS)]
-    first = measures.index(next(m for m in measures if m.name.startswith("load of the machine")))
+    first = measures.index(next(m for m in measures if m.name == LOAD))
     claims = [m for m in measures[:first] if m.name not in costs and m not in limits]
     return "\n\n".join(
         [heading(run), measure_table(claims), _stages(costs), _starter(costs), measure_table(limits),
@@ -87,7 +88,9 @@ def serving_peers(run: Document) -> str:
         what, _, side = name.partition(", ")
         ours = [other for other in _sides(rates, what) if other.startswith("ours")]
         compared = [(our, ratios.get(f"{what}, {our} / {side}")) for our in ours]
-        wall = "; ".join(f"{our}: {number(m.value)}{'' if m.holds else ', missed'}" for our, m in compared if m)
+        wall = "; ".join(
+            f"{our}: {number(m.value)}{', missed' if m.holds is False else ''}" for our, m in compared if m
+        )
         less = "; ".join(_cpu_ratio(cpu, what, our, side) for our, m in compared if m)
         rows.append((what, side, _with_unit(rate), _with_unit(cpu[name]) if name in cpu else "", wall, less))
     head = ("what", "server", "rate", "CPU time of one", "ours / it, by the clock (≥ 1)", "it / ours, CPU time")
