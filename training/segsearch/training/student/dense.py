@@ -1,10 +1,10 @@
 """How well scores rank whole videos, most of whose segments nobody rated: the figure beside rated MAP.
 
-Where it stands: `report` asks for it, fold by fold. A list of a class holds the pairs that people rated, and as
+Where it stands: `findings` asks for it, fold by fold. A list of a class holds the pairs that people rated, and as
 negatives all segments of videos that do not carry the class. Unrated segments of videos that do carry it stay out: it
-may be there or not. A proxy; no training and no weight is chosen by it.
+may be there or not. A proxy.
 
-N segments, V videos, C classes.
+N segments, V videos, C classes, P pairs of a segment and a class.
 """
 
 from collections.abc import Iterable
@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from segsearch.core import ranking
 from segsearch.core.score_matrix import ScoreMatrix
 from segsearch.core.videos import Video, read_videos
 from segsearch.core.vocabulary import Vocabulary
 from segsearch.training.ensemble.members import MATRIX, rated_of
 from segsearch.training.folder import FOLDS, DataFolder
 from segsearch.training.input.survey import RatedSegments
-from segsearch.training.rated_map import mean_precision
+from segsearch.training.rated_map import rated_map
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +54,12 @@ def dense_map(matrix: ScoreMatrix, rated: RatedSegments, labelled: dict[str, np.
     """
     unknown = np.ones(len(matrix.label_indices), bool)
     carries = np.stack([labelled.get(video, unknown) for video in matrix.video_ids.tolist()])  # (V, C)
-    rows = matrix.rows_of(rated.ids)[rated.rows]
+    said = matrix.rows_of(rated.ids)[rated.rows], rated.ordinals
     counted = ~carries[matrix.segment_videos]  # (N, C)
-    counted[rows, rated.ordinals] = True
+    counted[said] = True
     hits = np.zeros_like(counted)
-    hits[rows, rated.ordinals] = rated.scores > 0
-    found = {}
-    for ordinal in np.flatnonzero(hits.any(axis=0)).tolist():
-        listed = np.flatnonzero(counted[:, ordinal])
-        order = listed[np.argsort(-matrix.codes[listed, ordinal].astype(np.int64), kind="stable")]
-        ranked = hits[order, ordinal]
-        found[ordinal] = ranking.average_precision_of_hits(ranked, int(ranked.sum()), ranking.MAP_CUT)
-    return mean_precision(found)
+    hits[said] = rated.scores > 0
+    if not hits.any():
+        return float("nan")
+    rows, ordinals = np.nonzero(counted)  # (P,), rated or not
+    return rated_map(matrix.codes, RatedSegments((), rows, ordinals, hits[rows, ordinals].astype(np.float32), 0))
