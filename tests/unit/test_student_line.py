@@ -123,7 +123,40 @@ def test_every_step_makes_a_file_of_its_own_below_the_folder(line):
     made = [step.makes for step in all_steps(line)]
     assert len(set(made)) == len(made)
     assert all(line.out in path.parents for path in made)
-    assert {line.out / f"{level}.csv" for level in LEVELS} <= set(made)
+    assert {line.submission(level) for level in LEVELS} <= set(made)
+
+
+def submit_all(line, text):
+    """As `submit` would, where there is no submission yet; then each level's own."""
+    for level in LEVELS:
+        path = line.submission(level)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(f"{text} {level}")
+    line.publish()
+
+
+def test_a_submission_is_of_the_student_that_was_asked_for_last(line):
+    submit_all(line, "small")
+    other = dataclasses.replace(line, student=OTHER)
+    assert other.index_of("student") != line.index_of("student")
+    assert other.index_of("ensemble") == line.index_of("ensemble")
+    assert not set(line.csvs()[-1].command) & {other.index_of("student"), other.submission("student")}
+    submit_all(other, "other")
+    assert (line.out / "student.csv").read_text() == "other student"
+    assert (line.out / "ensemble.csv").read_text() == "small ensemble"
+    submit_all(line, "never")
+    assert [(line.out / f"{level}.csv").read_text() for level in LEVELS] == [f"small {level}" for level in LEVELS]
+
+
+def test_a_submission_of_the_best_base_model_is_of_the_one_that_is_best_now(line):
+    before = line.index_of("single"), line.submission("single")
+    _write(line.out / "runs" / BASE[0].name / "folds.json", 0.99)
+    after = line.index_of("single"), line.submission("single")
+    assert not set(before) & set(after)
+    step = next(step for step in line.generations() if step.makes.parent == after[0])
+    read = [path.parent.parent.name for path in map(Path, map(str, step.command)) if path.name == "test.npz"]
+    assert read == [BASE[0].name] * FOLDS
 
 
 @pytest.mark.parametrize("row", BASE, ids=lambda row: row.name)
@@ -154,12 +187,17 @@ def test_another_seed_lies_in_a_folder_of_its_own_and_says_so_in_every_command_t
     assert line.seeded(0) is line
 
 
+def with_contexts(line, trained):
+    """The same line beside an ablation that is complete."""
+    for name in {name for names in variants.CONTEXTS.values() for name in names}:
+        _write(trained / name / "folds.json", 0.9)
+    return dataclasses.replace(line, trained=trained)
+
+
 def test_members_with_and_without_context_are_compared_where_the_ablation_trained_them(line, tmp_path):
     assert variants.contexts(line) == []
     trained = tmp_path / "trained"
-    for name in {name for names in variants.CONTEXTS.values() for name in names}:
-        _write(trained / name / "folds.json", 0.9)
-    found = variants.contexts(dataclasses.replace(line, trained=trained))
+    found = variants.contexts(with_contexts(line, trained))
     members = [[word for word in each.step.command if trained in Path(str(word)).parents] for each in found]
     assert list(map(len, members)) == [5, 5, 10, 20]
     assert [len([path for path in paths if path.name.endswith("_alone")]) for paths in members] == [0, 5, 5, 10]
@@ -169,9 +207,18 @@ def test_finished_base_models_of_another_folder_are_taken_as_they_are(line, tmp_
     trained = tmp_path / "trained"
     _write(trained / BASE[0].name / "folds.json", 0.99)
     other = Line(data=line.data, out=line.out, student=line.student, serve=line.serve, trained=trained)
+    (line.out / "runs" / BASE[0].name / "folds.json").unlink()  # begun here and finished there
     assert other.folder_of(BASE[0]) == trained / BASE[0].name
     assert other.folder_of(BASE[1]) == line.folder_of(BASE[1])
     assert other.best == BASE[0]
+
+
+def test_a_base_model_that_is_finished_here_is_never_swapped_for_another_folders(line, tmp_path):
+    own = line.folder_of(BASE[0])
+    _write(tmp_path / "trained" / BASE[0].name / "folds.json", 0.99)
+    other = dataclasses.replace(line, trained=tmp_path / "trained")
+    assert other.folder_of(BASE[0]) == own
+    assert other.best == line.best
 
 
 def step_that(name, tmp_path, code):
@@ -246,10 +293,45 @@ def test_students_are_told_beside_their_twins_on_labels_alone(line):
 def test_the_cost_of_all_that_was_run_adds_up(line):
     table = cost_table(findings(line, seeds=2))
     assert cells(table, "base models")[1] == f"{len(BASE):.1f}"
-    assert cells(table, "all of it")[1] == f"{2 * len(BASE):.1f}"
+    assert cells(table, "together")[1] == f"{2 * len(BASE):.1f}"
+
+
+def test_what_was_run_elsewhere_is_missing_by_name_from_what_it_took(line):
+    (line.out / "runs" / BASE[0].name / "seconds.json").unlink()
+    (line.seeded(1).out / "runs" / BASE[1].name / "seconds.json").unlink()
+    line.logs.mkdir()
+    (line.logs / "index_ensemble.seconds.json").write_text('{"cpu_seconds": 60}')
+    table = cost_table(findings(line, seeds=2))
+    assert cells(table, "base models")[1] == f"{len(BASE) - 1:.1f}"
+    assert cells(table, f"{line.student}, taught")[1] == ""
+    assert cells(table, "bundle, indices, submissions")[1] == "1.0"
+    named = table.splitlines()[-1].removeprefix("Not in it, as their time was not noted here: ").rstrip(".").split(", ")
+    assert {f"`{BASE[0].name}`", f"`{BASE[1].name}` from seed 1", "bundle", "submissions", "level-two"} < set(named)
+    assert not {f"`{BASE[2].name}`", f"`{BASE[0].name}` from seed 1", "indices"} & set(named)
+
+
+def test_a_cost_of_which_nothing_is_missing_says_nothing_of_it(line):
+    steps = (
+        "scores",
+        "ensemble",
+        "level-two",
+        f"student_{line.student}_0",
+        f"bundle_{line.student}",
+        "index",
+        "submit",
+    )
+    steps = (*steps, *(f"scores_{row.name}" for row in BASE))
+    line.logs.mkdir()
+    for name in steps:
+        (line.logs / f"{name}_x.seconds.json").write_text('{"cpu_seconds": 60}')
+    (line.folder_of(twin_of(line.student)) / "seconds.json").write_text('{"cpu_seconds": 60}')
+    assert cost_table(findings(line)).splitlines()[-1].startswith("| together |")
 
 
 def test_the_report_renews_its_blocks_and_draws_its_pictures(line, tmp_path):
+    line = with_contexts(line, tmp_path / "trained")
+    for variant in variants.contexts(line):
+        _write(variant.step.makes, 0.9)
     path = tmp_path / "results.md"
     path.write_text("Words.\n" + "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in BLOCKS))
     write_report(findings(line, students=(OTHER,)), path)
@@ -271,6 +353,13 @@ def test_a_report_of_what_is_deployed_alone_leaves_what_was_compared(line, tmp_p
     write_report(findings(line), path)
     left = [name for name in BLOCKS if f"<!-- {name} -->\nbefore\n" in path.read_text()]
     assert left == ["students", "ensembles", "contexts", "trees"]
+
+
+def test_a_report_without_the_ablations_runs_leaves_what_they_once_gave(line, tmp_path):
+    path = tmp_path / "results.md"
+    path.write_text("".join(f"<!-- {name} -->\nbefore\n<!-- /{name} -->\n" for name in BLOCKS))
+    write_report(findings(line, students=(OTHER,)), path)
+    assert [name for name in BLOCKS if f"<!-- {name} -->\nbefore\n" in path.read_text()] == ["contexts"]
 
 
 def test_facts_are_what_a_model_card_takes(line, tmp_path):

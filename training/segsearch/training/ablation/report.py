@@ -80,7 +80,7 @@ def _table_one(results: Results) -> str:
         lines.append((label, *figures))
         above = row
     header = ("model", "mean of folds ± deviation", "pooled", "over the row above ± standard error", "parameters")
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def _table_two(results: Results) -> str:
@@ -90,11 +90,11 @@ def _table_two(results: Results) -> str:
         figures = (_figure(row), _pooled(row), _figure(without), _pooled(without), _gain(row, without))
         lines.append((STRUCTURES[name], *figures, f"{row.parameters:,}", f"{row.cpu_seconds / 60:.1f}"))
     header = ("structure", "with context", "pooled", "without", "pooled", "context brings", "parameters", "CPU min")
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def _sweep(title: str, swept: Mapping[str, Result]) -> str:
-    return _table(
+    return table(
         (title, "mean of folds", "pooled"), [(k, _figure(row), f"{row.pooled:.4f}") for k, row in swept.items()]
     )
 
@@ -106,7 +106,8 @@ def _cost(trained: Sequence[Row], results: Results) -> str:
     return f"{told} Not trained yet: {', '.join(missing)}." if missing else told
 
 
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Of Markdown; its cells as they come."""
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ("---",) * len(header), *lines))
 
 

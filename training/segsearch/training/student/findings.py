@@ -24,7 +24,7 @@ from segsearch.training.student.line import BASE, Line, twin_of
 from segsearch.training.student.scores import COST
 from segsearch.training.student.variants import Variant
 
-FOLDS_MEAN, POOLED = "fold_rated_map_at_100k", "pooled_rated_map_at_100k"
+FOLD_VALUES, POOLED = "fold_rated_map_at_100k", "pooled_rated_map_at_100k"
 MICRO, KILO = 1e6, 1e3
 Dense = Callable[[Path], float]  # of a folder with five folds' matrices: see `dense`
 
@@ -49,7 +49,7 @@ class Cost:
     @property
     def cells(self) -> tuple[str, ...]:
         size = "" if self.bundle_bytes is None else f"{self.bundle_bytes / KILO:,.0f}"
-        return f"{self.parameters:,}", f"{self.cpu_us:.0f}", size
+        return f"{self.parameters:,}", f"{self.cpu_us:,.0f}", size
 
 
 COST_HEADER = ("parameters", "CPU µs a segment", "bundle kB")
@@ -157,7 +157,7 @@ class Findings:
         found = [read_json(each / file) for each in folders]
         return Level(
             name=name,
-            folds=np.array([each[FOLDS_MEAN] for each in found]),
+            folds=np.array([each[FOLD_VALUES] for each in found]),
             pooled=np.array([each[POOLED] for each in found]),
             dense=np.array([self.dense(each) for each in folders]),
             cost=cost,
@@ -185,8 +185,13 @@ def _spread(values: np.ndarray) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Raises DataError for a file that is missing or no JSON."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(path, None, "results", str(error), "JSON that a step of `make student` leaves") from None
+    found: dict[str, Any] = read(path, json.loads)
     return found
+
+
+def read(path: Path, parse: Callable[[str], Any]) -> Any:
+    """What `parse` makes of a file's text; raises DataError where there is none, or none that it can parse."""
+    try:
+        return parse(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(path, None, "results", str(error), "what a step of `make student` leaves") from None

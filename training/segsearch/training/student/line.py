@@ -8,20 +8,24 @@ Where it stands: every step is a command that a user could type, run by `steps`;
     <out>/ensemble/    by ranks, which forget how sure a model was; <out>/teachers/ by probability, to learn from
     <out>/level_two/   trees above the ensemble
     <out>/students/    of each: five folds to be judged by; of the one that is deployed `final`, to be used
-    <out>/bundles/     the student's bundle and model card; <out>/index/ a generation of each level
-    <out>/{single,ensemble,level_two,student}.csv
+    <out>/bundles/     the student's bundle and model card
+    <out>/index/       a generation of each level, <out>/submissions/ its CSV; the student's and the single model's
+                       carry the network's name, as another may be chosen later
+    <out>/{single,ensemble,level_two,student}.csv, the submissions that count
     <out>/variants/    other ensembles and trees; <out>/sizes/ bundles of networks that are not deployed
     <out>/seeds/1/     runs, scores, ensemble, teachers, level_two and students once more, from another seed
 """
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segsearch.core.cli import own_process
+from segsearch.core.files import writing_atomically
 from segsearch.training.ablation.queue import DONE, Queue, is_done
 from segsearch.training.ablation.rows import Row
 from segsearch.training.folder import FOLDS
@@ -38,7 +42,7 @@ BASE = (
     Row(name="netvlad_alone", run="netvlad_audioset", changes=ALONE),
 )
 ENSEMBLE = ("--way", "rank", "--weights", "searched", "--smoothing", "0.1", "--video-power", "0.05")
-# At twice the weight trees gain half as much again on rated pairs, and lose twice as much on what nobody rated.
+# At twice the weight trees gain two thirds more on rated pairs, and lose more than twice as much on what nobody rated.
 LEVEL_TWO = ("--weight", "0.25")
 TEACHERS = ("--way", "probability", "--weights", "equal", "--smoothing", "0.1")
 LEVELS = ("single", "ensemble", "level_two", "student")
@@ -84,6 +88,13 @@ class Line:
     def deploy(self) -> None:
         """The student of all shards, its bundle, and each level's submission."""
         self.run(self.final(), self.bundle(), self.generations(), self.csvs())
+        self.publish()
+
+    def publish(self) -> None:
+        """Each level's submission under its plain name, whatever network was there before."""
+        for level in LEVELS:
+            with self.submission(level).open("rb") as source, writing_atomically(self.out / f"{level}.csv") as target:
+                shutil.copyfileobj(source, target)
 
     def compare(self, students: Sequence[str]) -> None:
         """Students of other kinds and sizes, and what every network's bundle weighs."""
@@ -98,10 +109,11 @@ class Line:
             run_steps(steps, self.logs, self.workers)
 
     def folder_of(self, row: Row) -> Path:
-        """Where a row's run lies."""
-        if self.trained is not None and is_done(self.trained, row.name):
+        """Where a row's run lies: a finished one of its own comes first, so that a line that goes on keeps it."""
+        runs = self.out / "runs"
+        if self.trained is not None and not is_done(runs, row.name) and is_done(self.trained, row.name):
             return self.trained / row.name
-        return self.out / "runs" / row.name
+        return runs / row.name
 
     def folder_of_student(self, student: str) -> Path:
         return self.out / "students" / student
@@ -175,13 +187,21 @@ class Line:
     def generations(self) -> list[Step]:
         single = [self.out / "scores" / self.best.name / f"fold{fold}" / "test.npz" for fold in range(FOLDS)]
         matrices = {"single": single, **{name: [self.out / name / "test.npz"] for name in ("ensemble", "level_two")}}
-        index, bundle = self.out / "index" / "student", self.out / "bundles" / self.student
+        index, bundle = self.index_of("student"), self.out / "bundles" / self.student
         words = ("--bundle", bundle, "--data", self.data / "test*.tfrecord", "--index", index)
-        reindex = Step(name="index student", command=(self.serve, "reindex", *words), makes=index / "CURRENT")
-        return [*(self._index(name, parts) for name, parts in matrices.items()), reindex]
+        reindex = Step(name=f"index {index.name}", command=(self.serve, "reindex", *words), makes=index / "CURRENT")
+        return [*(self._index(level, parts) for level, parts in matrices.items()), reindex]
 
     def csvs(self) -> list[Step]:
-        return [self._submit(level, self.out / f"{level}.csv") for level in LEVELS]
+        return [self._submit(self.index_of(level), self.submission(level)) for level in LEVELS]
+
+    def index_of(self, level: str) -> Path:
+        """Where a level's generation lies, by the network's name where that is not always the same."""
+        networks = {"single": self.best.name, "student": self.student}
+        return self.out / "index" / (f"{level}-{networks[level]}" if level in networks else level)
+
+    def submission(self, level: str) -> Path:
+        return self.out / "submissions" / f"{self.index_of(level).name}.csv"
 
     def command(self, command: str, *words: object, makes: Path, name: str = "") -> Step:
         """A subcommand of `segsearch`."""
@@ -211,12 +231,12 @@ class Line:
         words = (checkpoint, "--out", out, "--name", name, "--data", self.data / "validate*.tfrecord")
         return self.command("export", *words, makes=out / name / "1" / "manifest.json", name=f"bundle {name}")
 
-    def _index(self, name: str, matrices: Sequence[Path]) -> Step:
-        index = self.out / "index" / name
-        words = (index, *matrices, "--vocabulary", self.data / "vocabulary.csv", "--name", name)
+    def _index(self, level: str, matrices: Sequence[Path]) -> Step:
+        index = self.index_of(level)
+        words = (index, *matrices, "--vocabulary", self.data / "vocabulary.csv", "--name", index.name)
         command = (self.serve, "index", "from-matrices", *words)
-        return Step(name=f"index {name}", command=command, makes=index / "CURRENT")
+        return Step(name=f"index {index.name}", command=command, makes=index / "CURRENT")
 
-    def _submit(self, level: str, path: Path) -> Step:
-        command = (self.serve, "submit", "--index", self.out / "index" / level, "--out", path)
-        return Step(name=f"submit {level}", command=command, makes=path)
+    def _submit(self, index: Path, path: Path) -> Step:
+        command = (self.serve, "submit", "--index", index, "--out", path)
+        return Step(name=f"submit {index.name}", command=command, makes=path)

@@ -3,17 +3,16 @@
 Where it stands: `findings` has the figures; nothing is trained or scored here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from segsearch.core.errors import DataError
 from segsearch.core.files import write_atomically
 from segsearch.core.progress import say
 from segsearch.training.ablation.queue import SECONDS
-from segsearch.training.ablation.report import renewed
+from segsearch.training.ablation.report import renewed, table
 from segsearch.training.ablation.rows import Row
 from segsearch.training.student import variants
-from segsearch.training.student.findings import COST_HEADER, LEVEL_HEADER, Findings, Level, cost_of, read_json
+from segsearch.training.student.findings import COST_HEADER, LEVEL_HEADER, Findings, Level, cost_of, read, read_json
 from segsearch.training.student.line import BASE, Line, twin_of
 from segsearch.training.student.plots import draw_pareto
 from segsearch.training.student.steps import cpu_seconds
@@ -28,7 +27,8 @@ TARGETS = (
 def write_report(findings: Findings, path: Path) -> None:
     """Renews the blocks of `path`, and draws its pictures into a folder of its name beside it.
 
-    Without further students nothing was compared, and what the file tells of that stays.
+    Without further students nothing was compared, and without the ablation's runs no members with and without context:
+    what the file tells of that stays.
     """
     pictures = path.with_suffix("")
     blocks = {
@@ -42,9 +42,10 @@ def write_report(findings: Findings, path: Path) -> None:
         blocks |= {
             "students": students_table(findings),
             "ensembles": variants_table("ensemble", findings, variants.ensembles(findings.line)),
-            "contexts": variants_table("ensemble", findings, variants.contexts(findings.line)),
             "trees": variants_table("level two", findings, variants.trees(findings.line)),
         }
+        if members := variants.contexts(findings.line):
+            blocks["contexts"] = variants_table("ensemble", findings, members)
     write_atomically(path, renewed(path, blocks))
     say(f"{path} written")
 
@@ -52,8 +53,12 @@ def write_report(findings: Findings, path: Path) -> None:
 def levels_table(findings: Findings) -> str:
     rows = [(level.name, *level.cells, *cost_of(level).cells) for level in findings.levels.values()]
     seeds = ", ".join(str(line.seed) for line in findings.lines)
-    told = f"Means over seeds {seeds}, ± their deviation." if len(findings.lines) > 1 else f"Seed {seeds}."
-    return f"{_table(('level', *LEVEL_HEADER, *COST_HEADER), rows)}\n\n{told}"
+    told = (
+        f"Means over seeds {seeds}, ± their deviation; the best base model is seed 0's."
+        if len(findings.lines) > 1
+        else f"Seed {seeds}."
+    )
+    return f"{table(('level', *LEVEL_HEADER, *COST_HEADER), rows)}\n\n{told}"
 
 
 def gains_table(levels: Mapping[str, Level]) -> str:
@@ -65,7 +70,7 @@ def gains_table(levels: Mapping[str, Level]) -> str:
     header = ("level", "over", "mean of folds ± standard error", "seed by seed", "pooled", "at least")
     share = cost_of(levels["student"]).cpu_us / cost_of(levels["ensemble"]).cpu_us
     told = f"The student costs {share:.3f} of the ensemble's CPU time a segment; wanted 0.2 at most."
-    return f"{_table(header, rows)}\n\n{told}"
+    return f"{table(header, rows)}\n\n{told}"
 
 
 def students_table(findings: Findings) -> str:
@@ -84,50 +89,61 @@ def students_table(findings: Findings) -> str:
         for student, (twin, taught) in zip(first.students, first.others, strict=True)
     ]
     header = ("student", "labels alone", "taught", "gain ± standard error", "pooled gain", "dense gain", *COST_HEADER)
-    return _table(header, sorted(rows))
+    return table(header, sorted(rows))
 
 
 def variants_table(what: str, findings: Findings, found: Sequence[variants.Variant]) -> str:
-    if not found:
-        return "Not trained here: `make ablation` has the members."
-    return _table((what, *LEVEL_HEADER), [(each.label, *findings.variant(each).cells) for each in found])
+    return table((what, *LEVEL_HEADER), [(each.label, *findings.variant(each).cells) for each in found])
 
 
 def cost_table(findings: Findings) -> str:
-    """CPU minutes of all that was run for these figures."""
-    rows = [(what, seconds / 60) for what, seconds in _seconds(findings) if seconds]
-    total = sum(minutes for _, minutes in rows)
-    return _table(("what was run", "CPU min"), [(w, f"{m:.1f}") for w, m in (*rows, ("all of it", total))])
+    """CPU minutes of all that was run for these figures; what was run elsewhere and left no time behind is named."""
+    parts = {what: steps for what, steps in _seconds(findings) if steps}
+    minutes = {what: sum(steps.values()) / 60 for what, steps in parts.items()}
+    rows = [(what, f"{took:.1f}" if took else "") for what, took in minutes.items()]
+    told = table(("what was run", "CPU min"), [*rows, ("together", f"{sum(minutes.values()):.1f}")])
+    missing = [name for steps in parts.values() for name, seconds in steps.items() if not seconds]
+    return f"{told}\n\nNot in it, as their time was not noted here: {', '.join(missing)}." if missing else told
 
 
-def _seconds(findings: Findings) -> list[tuple[str, float]]:
+def _seconds(findings: Findings) -> list[tuple[str, dict[str, float]]]:
+    """Parts of the line, and in each the CPU seconds of what it is made of; 0 where nobody noted them."""
     line, students, logs = findings.line, findings.students, findings.line.logs
-    own = [cpu_seconds(logs, f"student {student} ") for student in (line.student, *students)]
-    bundles = cpu_seconds(logs, f"bundle {line.student}")
+    bundle = cpu_seconds(logs, f"bundle {line.student}")
+    compared = {
+        "other ensembles and trees": cpu_seconds(logs, "variant "),
+        "bundles to weigh": cpu_seconds(logs, "bundle ") - bundle,
+    }
     return [
-        ("base models", sum(_trained_s(line, row) for row in BASE)),
-        (f"{line.student} on labels alone", _trained_s(line, twin_of(line.student))),
-        ("base models' scores", cpu_seconds(logs, "scores ")),
-        ("ensemble, lessons, level two", cpu_seconds(logs, "ensemble") + cpu_seconds(logs, "level-two")),
-        (f"{line.student}, taught", own[0]),
-        ("bundle, indices, submissions", bundles + sum(cpu_seconds(logs, name) for name in ("index ", "submit "))),
-        ("other students on labels alone", sum(_trained_s(line, twin_of(student)) for student in students)),
-        ("other students, taught", sum(own[1:])),
+        ("base models", _trained_s(line, BASE)),
+        (f"{line.student} on labels alone", _trained_s(line, [twin_of(line.student)])),
+        ("base models' scores", {f"scores of `{row.name}`": cpu_seconds(logs, f"scores {row.name}") for row in BASE}),
+        ("ensemble, lessons, level two", {name: cpu_seconds(logs, name) for name in ("ensemble", "level-two")}),
+        (f"{line.student}, taught", _taught_s(line, [line.student])),
         (
-            "other ensembles and trees, bundles to weigh",
-            cpu_seconds(logs, "variant ") + cpu_seconds(logs, "bundle ") - bundles,
+            "bundle, indices, submissions",
+            {"bundle": bundle, "indices": cpu_seconds(logs, "index "), "submissions": cpu_seconds(logs, "submit ")},
         ),
+        ("other students on labels alone", _trained_s(line, map(twin_of, students))),
+        ("other students, taught", _taught_s(line, students)),
+        ("other ensembles and trees, bundles to weigh", compared if students or any(compared.values()) else {}),
         *((f"all levels from seed {one.seed}", _all_s(one)) for one in findings.lines[1:]),
     ]
 
 
-def _all_s(line: Line) -> float:
-    return cpu_seconds(line.logs, "") + sum(_trained_s(line, row) for row in (*BASE, twin_of(line.student)))
+def _all_s(line: Line) -> dict[str, float]:
+    trained = _trained_s(line, (*BASE, twin_of(line.student)))
+    found = {**trained, "scores, ensembles, trees, students": cpu_seconds(line.logs, "")}
+    return {f"{name} from seed {line.seed}": seconds for name, seconds in found.items()}
 
 
-def _trained_s(line: Line, row: Row) -> float:
-    path = line.folder_of(row) / SECONDS
-    return float(read_json(path)["cpu_seconds"]) if path.exists() else 0.0
+def _taught_s(line: Line, students: Sequence[str]) -> dict[str, float]:
+    return {f"{student}, taught": cpu_seconds(line.logs, f"student {student} ") for student in students}
+
+
+def _trained_s(line: Line, rows: Iterable[Row]) -> dict[str, float]:
+    paths = {f"`{row.name}`": line.folder_of(row) / SECONDS for row in rows}
+    return {name: float(read_json(path)["cpu_seconds"]) if path.exists() else 0.0 for name, path in paths.items()}
 
 
 def _pareto(findings: Findings, picture: Path) -> str:
@@ -143,17 +159,6 @@ def _importance(line: Line, picture: Path) -> str:
     """The features that trees gained most from, and the picture of all that `level-two --importance` drew."""
     source = line.out / "level_two" / "importance.md"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(picture, _text(source.with_suffix(".svg")))
-    table = "\n".join(_text(source).splitlines()[: 2 + IMPORTANCE_ROWS])
+    write_atomically(picture, read(source.with_suffix(".svg"), str))
+    table = "\n".join(read(source, str).splitlines()[: 2 + IMPORTANCE_ROWS])
     return f"{table}\n\n![Each feature's share of the gain]({picture.parent.name}/{picture.name})"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise DataError(path, None, "results", str(error), "what a step of `make student` leaves") from None
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
