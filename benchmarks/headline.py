@@ -24,7 +24,7 @@ from report import Measure, arguments, report
 from starter_manner import SCRATCH, Cost, cost, manners
 from whole_job.extrapolation import at_size, cpu_share, peak_bytes_at_size
 from whole_job.job import Job, Order, Stage, measured_job
-from whole_job.library import FULL_SEGMENTS, SHARDS, Models, Size, check_room, models, shards
+from whole_job.library import FULL_SEGMENTS, Models, Size, check_room, models, shard_count, shards
 from whole_job.limits import Limits, limits
 from whole_job.notes import Notes
 from whole_job.processes import empty_folder, in_process
@@ -81,7 +81,7 @@ def measured(options: argparse.Namespace) -> Run:
 
 def notes_of(options: argparse.Namespace) -> Notes:
     """Of runs at this scale; `scaling` has the same."""
-    return Notes(options.scratch / "notes" / f"{round(SHARDS * options.scale)}-shards", go_on=options.go_on)
+    return Notes(options.scratch / "notes" / f"{shard_count(options.scale)}-shards", go_on=options.go_on)
 
 
 def noted(notes: Notes, order: Order) -> Job:

@@ -3,16 +3,26 @@
 import os
 from pathlib import Path
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU time that a process has taken, in hundredths."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    user, system = stat(pid)[11:13]
+    return (int(user) + int(system)) / TICKS_PER_S
 
 
 def memory_mb(pid: int) -> float:
     """What of its memory is resident."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    return int(fields(pid, "status")["VmRSS"].split()[0]) / 1024
+
+
+def stat(pid: int) -> list[str]:
+    """`/proc/<pid>/stat` from the third field on: the second is a name with whatever in it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def fields(pid: int, name: str) -> dict[str, str]:
+    """A file of `/proc/<pid>` that has a line `name: value` each."""
+    lines = Path(f"/proc/{pid}/{name}").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}

@@ -18,7 +18,7 @@ from headline import STREAM, noted, notes_of
 from report import Curve, Measure, arguments, report
 from starter_manner import SCRATCH
 from whole_job.job import Job, Order, Stage
-from whole_job.library import FULL_SEGMENTS, SHARDS, Size, check_room, models, shards
+from whole_job.library import FULL_SEGMENTS, SHARDS, Size, check_room, models, shard_count, shards
 from whole_job.notes import Notes
 from whole_job.processes import empty_folder, in_process
 
@@ -124,7 +124,7 @@ def curves(segments: Mapping[float, Job], classes: Mapping[int, Job]) -> dict[st
 
 def parts(scale: float) -> tuple[float, ...]:
     """Without those that come to the same shards as a smaller one."""
-    by_count = {max(1, round(SHARDS * scale * part)): part for part in reversed(PARTS)}
+    by_count = {shard_count(scale * part): part for part in reversed(PARTS)}
     return tuple(sorted(by_count.values()))
 
 

@@ -6,6 +6,7 @@ is not measured is an assumption and stands in `Assumed`.
 N segments, C classes, K postings a class.
 """
 
+import math
 import re
 import textwrap
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class Plan:
     def replicas(self) -> int:
         """One to spare."""
         assert self.measured.searches_a_second is not None
-        return -int(-self.assumed.searches_a_second // self.measured.searches_a_second) + 1
+        return math.ceil(self.assumed.searches_a_second / self.measured.searches_a_second) + 1
 
     @property
     def serving_dollars(self) -> float:

@@ -111,10 +111,6 @@ class Job:
     def wall_s(self) -> float:
         return sum(stage.wall_s for stage in self.stages)
 
-    @property
-    def cpu_s(self) -> float:
-        return sum(stage.cpu_s for stage in self.stages)
-
 
 def measured_job(order: Order) -> Job:
     """The job in a process of its own, with what that and all that it starts take."""

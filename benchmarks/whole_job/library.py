@@ -85,7 +85,12 @@ def shards(folder: Path, scale: float) -> list[Path]:
 
 
 def shard_paths(folder: Path, scale: float) -> list[Path]:
-    return [folder / f"test{number:04d}.tfrecord" for number in range(max(1, round(SHARDS * scale)))]
+    return [folder / f"test{number:04d}.tfrecord" for number in range(shard_count(scale))]
+
+
+def shard_count(scale: float) -> int:
+    """Of a fraction of the library."""
+    return max(1, round(SHARDS * scale))
 
 
 def check_room(folder: Path, scale: float, classes: int, keep: int) -> None:

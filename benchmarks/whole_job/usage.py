@@ -5,12 +5,11 @@ its children that it has waited for, as the system counts them; the largest sum 
 that workers whose parent never waits for them (Ray's) count, too, as long as they were looked at.
 """
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+from processes import TICKS_PER_S, fields, stat
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def family(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(ProcessLookupError, FileNotFoundError):
-            parent = int(_stat(int(entry.name))[1])
+            parent = int(stat(int(entry.name))[1])
             children.setdefault(parent, []).append(int(entry.name))
     found = [pid]
     for member in found:  # grows as it goes
@@ -65,19 +64,9 @@ def family(pid: int) -> list[int]:
 
 def usage_of(pid: int) -> Usage:
     """Of one process by itself, and of children that it has waited for, but for their memory."""
-    resident_kb = _fields(pid, "status").get("VmRSS", "0 kB").split()[0]
-    disks = _fields(pid, "io")
-    ticks = sum(int(count) for count in _stat(pid)[11:15])  # user and system, own and children's
+    resident_kb = fields(pid, "status").get("VmRSS", "0 kB").split()[0]
+    disks = fields(pid, "io")
+    ticks = sum(int(count) for count in stat(pid)[11:15])  # user and system, own and children's
     return Usage(
-        int(resident_kb) * 1024, ticks / _TICKS_PER_S, int(disks["read_bytes"]), int(disks["write_bytes"])
+        int(resident_kb) * 1024, ticks / TICKS_PER_S, int(disks["read_bytes"]), int(disks["write_bytes"])
     )  # fmt: skip
-
-
-def _stat(pid: int) -> list[str]:
-    """From the third field on: the second is a name with whatever in it."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _fields(pid: int, name: str) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/{name}").read_text().splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
