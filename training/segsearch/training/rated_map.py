@@ -35,7 +35,7 @@ def pair_precisions(scores: np.ndarray, rated: RatedSegments) -> dict[int, float
     order = np.lexsort((rated.rows, -scores, rated.ordinals))  # class after class, best first
     ordinals, hits = rated.ordinals[order], hits[order]
     starts = np.flatnonzero(np.diff(ordinals, prepend=-1))
-    classes = zip(ordinals[starts].tolist(), np.split(hits, starts[1:]), strict=True)
+    classes = zip(ordinals[starts].tolist(), np.split(hits, starts)[1:], strict=True)  # before the first there is none
     return {
         ordinal: ranking.average_precision_of_hits(ranked, int(ranked.sum()), ranking.MAP_CUT)
         for ordinal, ranked in classes

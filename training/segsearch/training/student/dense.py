@@ -59,7 +59,5 @@ def dense_map(matrix: ScoreMatrix, rated: RatedSegments, labelled: dict[str, np.
     counted[said] = True
     hits = np.zeros_like(counted)
     hits[said] = rated.scores > 0
-    if not hits.any():
-        return float("nan")
     rows, ordinals = np.nonzero(counted)  # (P,), rated or not
     return rated_map(matrix.codes, RatedSegments((), rows, ordinals, hits[rows, ordinals].astype(np.float32), 0))
