@@ -178,7 +178,8 @@ def test_a_file_that_is_cut_short_is_refused(directory, how):
 def test_a_file_without_free_pages_at_its_end_is_whole(directory, how):
     """The power may be cut, or the process killed, between a commit and the moment when its free pages get room."""
     with LiveStore.open(directory, SPACE) as store:
-        store.put("last", frames_of(1, 10_000), {})
+        codes = {f"bundle {number}": np.zeros((1, 8_000), np.uint16) for number in range(20)}  # pages of this file
+        store.put("last", frames_of(1, 5), codes)
         store.delete("last")
     size = (directory / DATA_FILE).stat().st_size
     assert probe(directory, [f"cut {size - pages * 4_096 - 1} 0" for pages in (0, 1, 5)], how) == ["same"] * 3

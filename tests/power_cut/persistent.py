@@ -16,7 +16,7 @@ from segsearch.core.errors import SegsearchError
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.live.store import LiveStore
 from tests.integration.test_live_crashes import is_whole
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frames_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of
 from tests.live_writer import say
 
 POOL = 5
@@ -31,7 +31,7 @@ def change(store, content, known):
             say("del", video_id, "-", store.delete(video_id).sequence)
         else:
             say("try", video_id, content)
-            frame_count = 3 + content % 40
+            frame_count = frame_count_of(content)
             codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
             say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)
         known[video_id] = (wanted,)

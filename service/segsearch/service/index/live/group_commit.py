@@ -1,16 +1,16 @@
 """Many uploads, one fsync: what threads hand in while a commit is under way is committed together by the next one.
 
 Where it stands: `store` hands operations in and waits. One thread writes, from the first operation until the store is
-closed, and wakes each caller when its operation is on disk; meanwhile others prepare theirs. LMDB takes memory for all
-that a commit writes and gives it back: to one thread it is the same memory each time, while threads that took turns
-would have the kernel map it anew. Where a commit of several fails, each is tried alone: a bad one cannot fail its
-neighbours, and an error reaches exactly those whose change is not stored.
+closed, and wakes each caller when its operation is on disk; meanwhile others prepare theirs, and bring what is long to
+the disk themselves. LMDB takes memory for all that a commit writes and gives it back: to one thread it is the same
+memory each time, while threads that took turns would have the kernel map it anew. Where a commit of several fails, each
+is tried alone: a bad one cannot fail its neighbours, and an error reaches exactly those whose change is not stored.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 from typing import Final
@@ -18,9 +18,11 @@ from typing import Final
 import numpy as np
 
 from segsearch.core.errors import StorageFailed, StorageFull
+from segsearch.service.index.live.edit import Edit
 from segsearch.service.index.live.environment import Environment
 from segsearch.service.index.live.format import COMMIT_BYTES, COMMIT_CHANGES
-from segsearch.service.index.live.operations import Edit, Operation, Stored
+from segsearch.service.index.live.operations import Operation, Stored
+from segsearch.service.index.live.record import Place
 from segsearch.service.index.live.snapshot import Snapshot
 
 _PATIENCE: Final = 0.25  # of the last commit's time, spent waiting for as many as came then
@@ -49,25 +51,42 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._changed = Condition()
         self._writer: Thread | None = None  # until the first operation
+        self._coming = 0  # operations that are being made
         self._closed = False
         self._last_count, self._last_s = 1, 0.0  # of the last commit: its operations, its duration
         self._moved_on_at = -1  # revision
+        self._on_disk = 0  # LMDB's number of the last commit from here; 0: none yet, or one that failed may be there
+        self._doubtful = False  # one that failed may be there, until another one is on disk
 
-    def carry_out(self, operation: Operation) -> Stored | None:
-        """Returns when the operation is on disk; raises what kept it from there."""
+    def carry_out(self, making: Callable[[], Operation]) -> Stored | None:
+        """Makes an operation, and returns when it is on disk; raises what kept it from there."""
         self._environment.check_process()  # a forked child has no writer, and a lock that may be shut for ever
-        waiting = _Waiting(operation)
+        self._announce()
+        waiting = None
+        try:
+            waiting = _Waiting(making())
+        finally:
+            self._hand_in(waiting)
+        waiting.woken.wait()
+        if waiting.error is not None:
+            raise waiting.error
+        return waiting.answer
+
+    def _announce(self) -> None:
         with self._changed:
             if self._closed:
                 raise StorageFailed(self._environment.path, "it is closed")
             if self._writer is None:
                 self._writer = _started(self._write)
-            self._queue.append(waiting)
+            self._coming += 1
+
+    def _hand_in(self, waiting: _Waiting | None) -> None:
+        """What was announced; None: it could not be made."""
+        with self._changed:
+            self._coming -= 1
+            if waiting is not None:
+                self._queue.append(waiting)
             self._changed.notify()
-        waiting.woken.wait()
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.answer
 
     def close(self) -> None:
         """Waits until all that was handed in is answered."""
@@ -102,12 +121,13 @@ class GroupCommit:
 
     def _gathered(self) -> list[_Waiting]:
         """What goes into the next commit, nothing after the last one: as many as last time came together are worth a
-        short wait.
+        short wait, and those that are on their way as long a one as a commit takes.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
+            self._changed.wait_for(lambda: self._queue or (self._closed and not self._coming))
             patience_s = min(_PATIENCE * self._last_s, _PATIENCE_CAP_S)
             self._changed.wait_for(lambda: len(self._queue) >= self._last_count or self._closed, patience_s)
+            self._changed.wait_for(lambda: not self._coming or self._closed, min(self._last_s, _PATIENCE_CAP_S))
             fitting = _fitting([waiting.operation for waiting in self._queue])
             return [self._queue.popleft() for _ in range(fitting)]
 
@@ -118,6 +138,7 @@ class GroupCommit:
             if isinstance(error, StorageFull) and self._moved_on():
                 self._commit(batch)
             elif len(batch) == 1:
+                self._give_back(batch[0].operation.places)
                 batch[0].finish(None, error)
             else:
                 for waiting in batch:
@@ -127,29 +148,47 @@ class GroupCommit:
                 waiting.finish(answer)
 
     def _transact(self, operations: Sequence[Operation]) -> list[Stored | None]:
-        with self._environment.writing() as transaction:
-            edit = Edit(Snapshot(self._environment, transaction))
+        with self._editing() as edit:
             answers = [operation.apply(edit) for operation in operations]
-            added_bytes = sum(operation.size_bytes for operation in operations)
-            if added_bytes:
-                self._environment.keep_reserve(transaction, added_bytes)
-            if not edit.finish():
-                transaction.abort()  # nothing was written: nothing to wait for
+            edit.added_bytes = sum(operation.size_bytes for operation in operations)
+        written = [place for operation in operations for place in operation.places]
+        self._give_back(place for place in written if place not in edit.kept)
         return answers
 
+    @contextmanager
+    def _editing(self) -> Iterator[Edit]:
+        """What is written within the block is on disk behind it; where it is nothing, nothing is waited for."""
+        committing = 0
+        try:
+            with self._environment.writing() as transaction:
+                edit = Edit(Snapshot(self._environment, transaction), self._on_disk)
+                yield edit
+                if edit.finish():
+                    committing = transaction.id()
+                else:
+                    transaction.abort()
+        except BaseException:
+            if committing:
+                self._on_disk, self._doubtful = 0, True
+            raise
+        if committing:
+            self._on_disk, self._doubtful = committing, False
+
+    def _give_back(self, places: Iterable[Place]) -> None:
+        """Empties what was written into value files for nothing."""
+        if not self._doubtful:
+            self._environment.values.empty(places)
+
     def _moved_on(self) -> bool:
-        """Commits nothing, where something was committed since it last did so: LMDB gives what one commit freed to
-        the commit after the next.
+        """Commits nothing, where something was committed since it last did so, or can be emptied: LMDB gives what one
+        commit freed to the commit after the next.
         """
-        with suppress(StorageFailed), self._environment.writing() as transaction:
-            edit = Edit(Snapshot(self._environment, transaction))
-            if edit.counters.revision == self._moved_on_at:
-                transaction.abort()
-                return False
-            edit.changed = True
-            edit.finish()
-            self._moved_on_at = edit.counters.revision
-            return True
+        with suppress(StorageFailed):
+            with self._editing() as edit:
+                edit.changed = edit.counters.revision != self._moved_on_at or any(edit.unread())
+            if edit.changed:
+                self._moved_on_at = edit.counters.revision
+                return True
         return False
 
 
