@@ -155,6 +155,13 @@ def test_a_flipped_bit_in_the_limit_is_refused_by_name(directory):
     assert probe(directory, [f"flip {place} {bit}" for place in places for bit in (0, 7)]) == ["found"] * 4
 
 
+@pytest.mark.parametrize("how", ["writing", "readonly"])
+def test_a_flipped_bit_in_the_last_pages_number_is_refused_by_name(directory, how):
+    places = [page * 4_096 + 16 + 120 + byte for page in (0, 1) for byte in (2, 4, 7)]
+    outcomes = probe(directory, [f"flip {place} {bit}" for place in places for bit in (0, 7)], how)
+    assert sorted(outcomes) == ["found"] * 6 + ["same"] * 6, "of the older page it is not read"
+
+
 def test_a_damaged_or_missing_head_says_nothing(directory):
     (directory / HEAD_FILE).write_bytes(bytes(16))
     LiveStore.open(directory, SPACE).close()

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 from typing import Final
 
-import numpy as np
-
 from segsearch.core.errors import StorageFailed, StorageFull
 from segsearch.service.index.live.edit import Edit
 from segsearch.service.index.live.environment import Environment
@@ -100,7 +98,6 @@ class GroupCommit:
 
     def _write(self) -> None:
         """Commits until the store is closed and all is answered."""
-        _keep_freed_memory()
         while self._write_batch():
             pass  # a call each, so that nothing that was written is held while the next is waited for
 
@@ -197,13 +194,6 @@ def _started(work: Callable[[], None]) -> Thread:
     thread = Thread(target=work, name="live-store", daemon=True)
     thread.start()
     return thread
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc's heaps keep 32 MB that were freed, by its own rule: twice as much as the largest block that a process
-    ever gave back. With less it returns to the kernel after each commit what the next one needs.
-    """
-    np.empty(16 << 20, np.uint8)
 
 
 def _fitting(operations: Sequence[Operation]) -> int:

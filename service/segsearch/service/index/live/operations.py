@@ -23,7 +23,7 @@ from segsearch.service.index.live.format import CODES, CODES_DTYPE, FRAMES, FRAM
 from segsearch.service.index.live.record import Draft, Kind, Place
 from segsearch.service.index.live.snapshot import Entry, Snapshot, sequence_key
 
-_DTYPES: Final = {Kind.FRAMES: FRAMES_DTYPE, Kind.CODES: CODES_DTYPE}
+_DTYPES: Final[dict[Kind, np.dtype]] = {Kind.FRAMES: FRAMES_DTYPE, Kind.CODES: CODES_DTYPE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def drafts(environment: Environment, arrays: Sequence[tuple[Kind, np.ndarray]]) 
     return [
         Draft.of_place(next(places), *array.shape)
         if array.nbytes > INLINE_BYTES
-        else Draft.of_array(kind, array, _DTYPES[kind])
+        else Draft.of_array(kind, array, array.dtype)
         for (kind, _), array in zip(arrays, plain, strict=True)
     ]
 
