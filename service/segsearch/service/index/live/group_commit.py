@@ -84,7 +84,8 @@ class GroupCommit:
             self._coming -= 1
             if waiting is not None:
                 self._queue.append(waiting)
-            self._changed.notify()
+            if len(self._queue) in (1, self._last_count) or not self._coming:  # what the writer waits for
+                self._changed.notify()
 
     def close(self) -> None:
         """Waits until all that was handed in is answered."""
