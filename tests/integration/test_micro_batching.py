@@ -254,11 +254,11 @@ def test_a_client_that_leaves_takes_its_video_along(client, gated):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
-def test_the_system_prefers_every_other_thread_to_one_that_scores(queued, gated):
-    waiting = queued.submit(video(0))
+def test_the_system_prefers_every_other_thread_to_those_that_score_and_read_uploads(client, gated):
     gated.open()
-    waiting.result(PATIENCE_S)
+    assert send(client, video(0)).status_code == 200
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    scoring = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("scoring-")]
-    assert all(os.getpriority(os.PRIO_PROCESS, number) > own for number in scoring)
-    assert scoring
+    for kind in ("scoring-", "score_"):
+        threads = [thread.native_id for thread in threading.enumerate() if thread.name.startswith(kind)]
+        assert threads
+        assert all(os.getpriority(os.PRIO_PROCESS, number) > own for number in threads)

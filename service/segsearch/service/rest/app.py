@@ -1,9 +1,9 @@
 """Puts the web application together: the one place where library, settings and routes meet."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, Final
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -26,6 +26,7 @@ from segsearch.service.rest.search_text import warm_up
 from segsearch.service.rest.traced_requests import TracedRequests
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings
+from segsearch.service.stepping_back import step_back
 from segsearch.service.tracing.trace import Traces
 from segsearch.service.uploads.reader import FRAMES, UploadReader, frames_schema
 from segsearch.service.uploads.upload import Rules
@@ -68,7 +69,7 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, gua
         body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s),
         metrics=metrics,
         remembered=Remembered(),
-        score_threads=CapacityLimiter(SCORE_THREADS),
+        score_threads=ThreadPoolExecutor(SCORE_THREADS, "score", initializer=step_back),
     )
     app.state.guard = guard or Guard.of(settings)
     app.state.searches = SearchAnswers(library, PageTokens(library.index.root))
