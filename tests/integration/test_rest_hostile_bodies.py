@@ -128,8 +128,8 @@ def exchange(client: httpx.Client, *parts: bytes, close: bool = False) -> bytes:
         try:
             while piece := raw.recv(65_536):
                 told += piece
-        except TimeoutError:
-            pass
+        except (TimeoutError, ConnectionResetError):
+            pass  # reset: it answered and closed before it had read the rest
         return told
 
 
