@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import uvicorn
-from processes import cpu_seconds
+from proc import cpu_seconds
 from random_library import opened, write_index
 from report import Measure, arguments, report
 

@@ -30,7 +30,7 @@ from statistics import median
 from urllib.parse import urlsplit
 
 import numpy as np
-from processes import cpu_seconds, memory_mb
+from proc import cpu_seconds, memory_mb
 from reindex import CLASSES, write_library, write_model
 from report import Measure, arguments, report
 

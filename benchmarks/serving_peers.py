@@ -37,7 +37,7 @@ from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 from other_servers import list_of_dicts
-from processes import cpu_seconds
+from proc import cpu_seconds
 from random_library import write_index
 from reindex import write_library, write_model
 from report import Measure, arguments, report
