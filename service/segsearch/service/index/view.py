@@ -247,6 +247,7 @@ class View:
         count = len(before.delta.alive)
         return (
             self.generation is before.generation
+            and self.delta.origin is before.delta.origin  # or other scores came for what was there
             and np.array_equal(self.delta.uploads[:count], before.delta.uploads)
             and np.array_equal(self.delta.alive[:count], before.delta.alive)
             and np.array_equal(self.hidden, before.hidden)

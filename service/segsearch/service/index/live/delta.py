@@ -40,6 +40,7 @@ class Delta:
     changed: Collection[str]  # video ids that were put or deleted: they hide the generation's own copy
     revision: int = 0  # the store's, which also grows when a bundle's scores come for what is there
     tops: np.ndarray | None = None  # (C, B) u16: at least the highest code of each block of columns
+    origin: object = None  # the same as long as columns that were there stay what they were
 
     @classmethod
     def empty(cls, class_count: int, sequence: int = 0) -> "Delta":
@@ -64,7 +65,8 @@ class LiveDelta:
         self._store, self._bundle, self._after, self._class_count = store, bundle, after, class_count
         self._lock = Lock()
         self._build = _Build(class_count)
-        self._at = (-1, Delta.empty(class_count, after))  # the store's revision, and the delta of it
+        empty = replace(Delta.empty(class_count, after), origin=self._build.origin)
+        self._at = (-1, empty)  # the store's revision, and the delta of it
         self._at_hand: tuple[int, Delta | None] = (-1, None)  # a commit, and the delta that holds it
 
     def current(self) -> Delta:
@@ -116,6 +118,7 @@ class _Build:
     """What deltas are views on: only grows, but for `alive`, which each delta copies."""
 
     def __init__(self, class_count: int):
+        self.origin = object()
         self.lacking: dict[str, int] = {}  # live videos that the bundle did not score: sequence by id
         self._columns = Columns(class_count)
         self._alive = np.empty(0, bool)  # (room,)
@@ -153,7 +156,7 @@ class _Build:
         ids, changed = _Ids(self._ids, len(self._ids)), _Changed(self._changed, len(self._changed))
         return Delta(
             counters.sequence, columns.codes, alive, columns.videos, columns.starts, columns.uploads, ids, changed,
-            counters.revision, columns.tops,
+            counters.revision, columns.tops, self.origin,
         )  # fmt: skip
 
     def _append(self, change: Change, codes: np.ndarray) -> None:
