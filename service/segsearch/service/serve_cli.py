@@ -26,6 +26,7 @@ from segsearch.service.settings import (
     COMPACT_AT_DELETED,
     COMPACT_AT_ROWS,
     FRAME_LIMIT,
+    KEEP_GENERATIONS,
     QUEUE_FRAMES,
     Settings,
 )
@@ -95,6 +96,9 @@ def serve(
             "Where such a share of the videos is replaced or deleted (1,000 at least), too; 0: never.",
         ),
     ] = COMPACT_AT_DELETED,
+    keep_generations: Annotated[
+        int, _option("KEEP_GENERATIONS", "Generations kept by the compactions and reindexes that this server starts.")
+    ] = KEEP_GENERATIONS,
     log_requests: Annotated[bool, _option("LOG_REQUESTS", "Log a line for each request.", "--log-requests")] = False,
     traces_endpoint: Annotated[
         str | None, _option("TRACES_ENDPOINT", "URL of a collector (OTLP over HTTP) that gets each request's trace.")
@@ -126,8 +130,8 @@ def serve(
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
         grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes,
         queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
-        compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted, workers=workers,
-        traces_endpoint=traces_endpoint, traces_share=traces_share,
+        compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
+        keep_generations=keep_generations, workers=workers, traces_endpoint=traces_endpoint, traces_share=traces_share,
     )  # fmt: skip
     from segsearch.core.progress import say
     from segsearch.service import events

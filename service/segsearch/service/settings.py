@@ -18,6 +18,8 @@ QUEUE_FRAMES_CAP: Final = 100_000_000
 BATCH_WAIT_MS: Final = 2
 COMPACT_AT_ROWS: Final = 250_000
 COMPACT_AT_DELETED: Final = 0.05
+KEEP_GENERATIONS: Final = 3  # the current one, and two to go back to
+KEEP_GENERATIONS_CAP: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Settings:
     data: Path | None = None  # folder whose shards may be reindexed over the API
     compact_at_rows: int = COMPACT_AT_ROWS  # live segments that become part of a generation by themselves; 0: never
     compact_at_deleted: float = COMPACT_AT_DELETED  # share of a generation's videos whose deletion does it; 0: none
+    keep_generations: int = KEEP_GENERATIONS  # that compactions and reindexes which it starts leave
     workers: int = 1  # processes that answer
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class Settings:
             "rate_burst": (self.rate_burst, 1, 1_000_000),
             "answer_cache_bytes": (self.answer_cache_bytes, 0, 1 << 40),
             "compact_at_rows": (self.compact_at_rows, 0, 1 << 32),
+            "keep_generations": (self.keep_generations, 1, KEEP_GENERATIONS_CAP),
             "workers": (self.workers, 1, 256),
         }
         for field, (value, lowest, highest) in wishes.items():

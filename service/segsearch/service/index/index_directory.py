@@ -18,6 +18,7 @@ from segsearch.core.files import make_directory, publish_directory, sync_directo
 from segsearch.service.index.format import CURRENT
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.in_use import is_held
+from segsearch.service.index.manifest import BundleName, Manifest
 
 _LOCK, _BUILDING, _REMOVING = ".lock", ".building-", ".removing-"
 
@@ -105,11 +106,11 @@ class IndexDirectory:
         with self._locked():
             pass
 
-    def publish(self, built: Building, keep: int | None = None) -> None:
+    def publish(self, built: Building, keep: int | None = None, among: BundleName | None = None) -> None:
         """Makes a finished generation current; with `keep`, leaves no more than so many where it can.
 
-        Where the disk refuses, nothing has changed, or at most that the generation is current, but not for certain
-        after a power cut.
+        among: counts and removes generations by this bundle alone. Where the disk refuses, nothing has changed, or at
+        most that the generation is current, but not for certain after a power cut.
         """
         try:
             publish_directory(built.directory, self.root / str(built.number))
@@ -120,7 +121,7 @@ class IndexDirectory:
                 self._take_back(built.number)
             raise
         if keep is not None:
-            self._remove_old(keep)
+            self._remove_old(keep, among)
 
     def activate(self, number: int) -> Generation:
         """Makes a generation current that is there already, once it has been verified: the way back, and forth again.
@@ -135,14 +136,20 @@ class IndexDirectory:
             write_atomically(self.root / CURRENT, f"{number}\n")
         return generation
 
-    def _remove_old(self, keep: int) -> None:
+    def _remove_old(self, keep: int, among: BundleName | None) -> None:
         """Removes all but the newest `keep` generations, the current one and those that someone reads.
 
         What cannot be removed now is tried again after the next reindex.
         """
-        for number in self.numbers()[:-keep]:
+        numbers = [number for number in self.numbers() if among is None or self._is_by(number, among)]
+        for number in numbers[:-keep]:
             if number != self.current() and not is_held(self.root / str(number)):
                 self._remove(number)
+
+    def _is_by(self, number: int, bundle: BundleName) -> bool:
+        with suppress(GenerationCorrupt):
+            return Manifest.read(self.root / str(number)).bundle.digest == bundle.digest
+        return False
 
     def _take_back(self, number: int) -> None:
         """Removes a generation that nobody could be pointed at."""

@@ -20,6 +20,7 @@ from typing import Final
 from segsearch.core.cli import own_process
 from segsearch.core.errors import SegsearchError
 from segsearch.service.events import log
+from segsearch.service.index.format import GENERATIONS_KEPT
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.view import View
 
@@ -53,11 +54,13 @@ class BackgroundCompaction:
         view: Callable[[], View],
         compact_at: CompactAt,
         *,
+        keep_generations: int = GENERATIONS_KEPT,
         look_every_s: float = _LOOK_EVERY_S,
         retry_s: float = _RETRY_S,
     ):
-        """view: what is served now."""
+        """view: what is served now. keep_generations: see `compaction.compact`."""
         self._index, self._view, self._compact_at = index, view, compact_at
+        self._keep_generations = keep_generations
         self._look_every_s, self._retry_s = look_every_s, retry_s
         self._stopped = threading.Event()
         self._process: subprocess.Popen[str] | None = None
@@ -113,7 +116,7 @@ class BackgroundCompaction:
     def _ran(self, root: Path) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of the process."""
         with subprocess.Popen(
-            own_process("index", "compact", str(root)),
+            own_process("index", "compact", str(root), "--keep-generations", str(self._keep_generations)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             with suppress(OSError):

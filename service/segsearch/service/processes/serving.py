@@ -57,7 +57,9 @@ class Serving:
         """See `server.serve_until_stopped`. compacts: whether this process looks after that."""
         settings, library = self.plan.settings, self.library
         compact_at = CompactAt(settings.compact_at_rows, settings.compact_at_deleted)
-        compaction = BackgroundCompaction(library.index, library.view, compact_at)
+        compaction = BackgroundCompaction(
+            library.index, library.view, compact_at, keep_generations=settings.keep_generations
+        )
         with compaction if self.plan.live and compacts else nullcontext():
             serve_until_stopped(self.app, settings, self._drain, self.rpc, ready, shares_port=shares_port)
 
@@ -114,9 +116,10 @@ def _library(plan: Plan, crew: Crew | None) -> Iterator[SegmentLibrary]:
 
 
 def _as_here(plan: Plan) -> list[str]:
-    """Options of `segsearch reindex` by which a job scores as this server does."""
+    """Options of `segsearch reindex` by which a job scores, and keeps older generations, as this server does."""
     options = {
         "--frame-limit": plan.settings.frame_limit, "--batch": plan.batch, "--threads": plan.threads,
         "--provider": plan.provider, "--precision": plan.precision, "--cache": plan.cache,
+        "--keep-generations": plan.settings.keep_generations,
     }  # fmt: skip
     return [str(part) for option in options.items() for part in option]
