@@ -32,6 +32,22 @@ def next_scorer(tmp_path_factory):
         yield opened
 
 
+@pytest.mark.parametrize("what", ["codes", "frames"])
+def test_one_damaged_upload_keeps_no_other_from_being_scored_again(tmp_path, scorer, next_scorer, shards, what):
+    videos, place, digest = make_videos(4, seed=21, prefix="up"), tmp_path / "live", scorer.bundle.digest
+    with LiveStore.open(place, SPEC.space, map_bytes=16 << 20) as store:
+        for video in videos:
+            upload(store, scorer, video)
+        data, damaged = store.path, store.get(videos[1].id)
+    whole = (damaged.codes[digest] if what == "codes" else damaged.frames).tobytes()
+    data.write_bytes(data.read_bytes().replace(whole, whole[:1] + bytes([whole[1] ^ 4]) + whole[2:]))  # old copies, too
+    index = IndexDirectory(tmp_path / "index")
+    with LiveStore.open(place, SPEC.space, map_bytes=16 << 20) as store:
+        reindex(next_scorer, shards, index, keep=KEEP, store=store)
+    left_out = {damaged.video_id} if what == "frames" else set()  # codes are made anew
+    assert {video.id for video in videos} - set(ids_of(index)) == left_out
+
+
 def codes_of(scorer, frames):
     return np.concatenate(list(scorer.codes([frames])))
 

@@ -238,7 +238,7 @@ class SegmentLibrary:
     def delete(self, video_id: str) -> Stored:
         """Takes a video out of every later answer, for good. Raises UnknownVideo, NotIndexing or StorageFull."""
         store = self._store()
-        if not len(self.view().places_of(video_id)):
+        if not len(self.view().places_of(video_id)) and not store.holds(video_id):
             raise UnknownVideo(video_id)
         return _committed(partial(store.delete, video_id))
 

@@ -6,6 +6,7 @@ who holds it; the next one shares its arrays as far as they are the same.
 C classes, D live segments, S segments of one video.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,6 +18,7 @@ import numpy as np
 from segsearch.core.errors import LiveStoreCorrupt
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import ClassOrdinal
+from segsearch.service.events import log
 from segsearch.service.index.live.columns import BLOCK, Columns
 from segsearch.service.index.live.snapshot import Change, Counters
 from segsearch.service.index.live.store import LiveStore
@@ -64,6 +66,7 @@ class LiveDelta:
         """bundle: the digest its codes are stored by. after: the generation below holds the changes up to here."""
         self._store, self._bundle, self._after, self._class_count = store, bundle, after, class_count
         self._lock = Lock()
+        self._told: set[int] = set()  # sequence numbers of what is damaged
         self._build = _Build(class_count)
         empty = replace(Delta.empty(class_count, after), origin=self._build.origin)
         self._at = (-1, empty)  # the store's revision, and the delta of it
@@ -100,6 +103,9 @@ class LiveDelta:
             self._build = _Build(self._class_count)
             counters, changes = self._store.follow(self._after, self._bundle)
         for change in changes:
+            if change.damage and change.sequence not in self._told:
+                self._told.add(change.sequence)
+                log("upload_damaged", level=logging.ERROR, video=change.video_id, reason=change.damage)
             self._build.apply(self._checked(change))
         self._build.drop_dead()
         return counters.revision, self._build.delta(counters)
