@@ -1,15 +1,23 @@
 """A reindex over a live store: uploads are found before, during and after the switch; what was deleted stays away."""
 
+import time
+
 import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import BadRecord, DataError
+from segsearch.core.errors import BadRecord, DataError, LackingScores
+from segsearch.core.score_codes import encode_probabilities
 from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.view import View
+from segsearch.service.jobs.catching_up import CatchingUp
+from segsearch.service.jobs.compaction import compact
 from segsearch.service.jobs.engines import InProcess
 from segsearch.service.jobs.live_videos import replay
 from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.library_fixtures import make_videos, write_shards
 from tests.tiny_model import SPEC, write_tiny_bundle
@@ -220,6 +228,33 @@ def stop_behind_the_uploads(index, scorer, shards, store):
         reindex(scorer, shards, index, keep=9, store=store)
     (index.root / "1").unlink()
     return len(list(index.root.glob(".work-*/*.scores")))
+
+
+def test_a_server_scores_again_what_the_model_before_scored_once_the_generation_s_own_is_loaded(
+    tmp_path, store, scorer, next_scorer, shards
+):
+    index = IndexDirectory(tmp_path / "index")
+    reindex(next_scorer, shards, index, keep=KEEP, store=store)
+    library = SegmentLibrary(OnnxScorer(scorer.bundle, batch=8, threads=1), index, store)
+    for video in make_videos(20, seed=5, prefix="up"):
+        library.add(video.id, video.frames, 1)
+    with CatchingUp(library.catch_up, look_every_s=0.01, retry_s=0.01):
+        time.sleep(0.1)
+        assert library.view().delta.lacking == 20, "it is not the generation's own model"
+        with pytest.raises(LackingScores):
+            compact(index, store)
+        library.use(next_scorer)
+        deadline = time.monotonic() + 60
+        while library.view().delta.lacking:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    done = compact(index, store)
+    assert done is not None
+    rain = library.view().vocabulary.find("Rain")
+    own = encode_probabilities(next_scorer.score(video.frames).probabilities[:, rain])
+    page = library.search("Rain", KEEP, view=View.of(index.open_current(), Delta.empty(len(library.view().vocabulary))))
+    assert done.manifest.bundle.digest == next_scorer.bundle.digest
+    assert sorted(page.codes[[name == video.id for name in page.video_ids]].tolist()) == sorted(own.tolist())
 
 
 def test_replay_ends_where_uploads_never_do(store, scorer, next_scorer):

@@ -42,6 +42,7 @@ from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.paging import Bookmark
 from segsearch.service.index.view import View
+from segsearch.service.jobs.live_videos import catch_up
 from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.page_making import head_page, moment_page, page_found, tell_search, with_best
 from segsearch.service.page_memory import Asked, PageMemory
@@ -142,6 +143,17 @@ class SegmentLibrary:
         log("model_loaded", bundle=f"{named.name}/{named.version}", digest=scorer.bundle.digest,
             before=self.scorer.bundle.digest)  # fmt: skip
         self._in_use.replace(scorer)
+
+    def catch_up(self) -> int | None:
+        """Has the model in use score a few of the uploads that another one scored, and returns how many; None where
+        there are none, or it is not the generation's own. Raises NoGeneration, StorageFull or StorageFailed.
+        """
+        view = self.view()
+        with self._in_use.held() as scorer:
+            manifest = view.manifest
+            if self.store is None or not view.delta.lacking or scorer.bundle.digest != manifest.bundle.digest:
+                return None
+            return catch_up(scorer, self.store, manifest.live_sequence)
 
     @property
     def jobs(self) -> ReindexJobs:

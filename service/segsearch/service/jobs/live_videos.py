@@ -24,6 +24,7 @@ from segsearch.service.scoring.scorer import Scorer
 
 _PART_SEQUENCES: Final = 1_000  # changes whose videos are scored into one piece
 _REPLAYED_TOGETHER: Final = 64  # videos
+_AT_ONCE: Final = 8  # videos of a server that catches up: it may be told to stop
 _ROUNDS: Final = 10  # of replay, before a publication that uploads must not be able to put off for ever
 
 
@@ -89,27 +90,36 @@ def replay(scorer: Scorer, store: LiveStore, after: int) -> int:
     """
     count, bundle = 0, scorer.bundle.digest
     for _ in range(_ROUNDS):
-        lacking = store.lacking(after, bundle)
+        lacking, before = store.lacking(after, bundle), count
         for first in range(0, len(lacking), _REPLAYED_TOGETHER):
-            _score_again(scorer, store, lacking[first : first + _REPLAYED_TOGETHER])
-        if not lacking:
+            count += _score_again(scorer, store, lacking[first : first + _REPLAYED_TOGETHER])
+        if count == before:
             break
-        count += len(lacking)
     return count
 
 
-def _score_again(scorer: Scorer, store: LiveStore, uploads: list[tuple[int, str]]) -> None:
-    """uploads: sequence and id."""
+def catch_up(scorer: Scorer, store: LiveStore, after: int) -> int:
+    """Has the scorer's bundle score a few of the videos behind `after` that it did not score; returns how many."""
+    lacking = store.lacking(after, scorer.bundle.digest)
+    for first in range(0, len(lacking), _AT_ONCE):
+        if count := _score_again(scorer, store, lacking[first : first + _AT_ONCE]):
+            return count
+    return 0
+
+
+def _score_again(scorer: Scorer, store: LiveStore, uploads: list[tuple[int, str]]) -> int:
+    """uploads: sequence and id; returns how many were scored."""
     found = [
         (*upload, frames) for upload in uploads if (frames := _whole_frames(store, upload[1], upload[0])) is not None
     ]
     if not found:
-        return
+        return 0
     codes = np.concatenate(list(scorer.codes(frames for _, _, frames in found)))  # (S, C) uint16, of all of them
     ends = np.cumsum([segment_count(len(frames)) for _, _, frames in found])
     rows = np.split(codes, ends[:-1])
     scored = {video_id: (sequence, own) for (sequence, video_id, _), own in zip(found, rows, strict=True)}
     store.add_codes(scorer.bundle.digest, scored)
+    return len(found)
 
 
 def _whole_frames(store: LiveStore, video_id: str, sequence: int) -> np.ndarray | None:

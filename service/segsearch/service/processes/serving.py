@@ -4,7 +4,7 @@ Where it stands: `serve_cli` runs it alone, `worker` as one of several.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from prometheus_client.registry import Collector
@@ -16,6 +16,7 @@ from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.background_compaction import BackgroundCompaction, CompactAt
+from segsearch.service.jobs.catching_up import CatchingUp
 from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.processes.plan import Plan
@@ -60,7 +61,10 @@ class Serving:
         compaction = BackgroundCompaction(
             library.index, library.view, compact_at, keep_generations=settings.keep_generations
         )
-        with compaction if self.plan.live and compacts else nullcontext():
+        with ExitStack() as stack:
+            if self.plan.live and compacts:
+                stack.enter_context(compaction)
+                stack.enter_context(CatchingUp(library.catch_up))
             serve_until_stopped(self.app, settings, self._drain, self.rpc, ready, shares_port=shares_port)
 
     def _drain(self) -> None:

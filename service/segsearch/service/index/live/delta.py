@@ -43,6 +43,7 @@ class Delta:
     revision: int = 0  # the store's, which also grows when a bundle's scores come for what is there
     tops: np.ndarray | None = None  # (C, B) u16: at least the highest code of each block of columns
     origin: object = None  # the same as long as columns that were there stay what they were
+    lacking: int = 0  # videos that this bundle did not score: another's scores stand in, if there are any
 
     @classmethod
     def empty(cls, class_count: int, sequence: int = 0) -> "Delta":
@@ -162,7 +163,7 @@ class _Build:
         ids, changed = _Ids(self._ids, len(self._ids)), _Changed(self._changed, len(self._changed))
         return Delta(
             counters.sequence, columns.codes, alive, columns.videos, columns.starts, columns.uploads, ids, changed,
-            counters.revision, columns.tops, self.origin,
+            counters.revision, columns.tops, self.origin, len(self.lacking),
         )  # fmt: skip
 
     def _append(self, change: Change, codes: np.ndarray) -> None:
