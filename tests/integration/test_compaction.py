@@ -3,11 +3,12 @@
 import pytest
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import ConfigError
+from segsearch.core.errors import ConfigError, LackingScores
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.compaction import compact
+from segsearch.service.jobs.live_videos import replay
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.library_fixtures import make_videos
@@ -44,6 +45,25 @@ def test_the_way_back_to_another_model_outlives_any_number_of_compactions(index,
     assert (index.numbers(), index.current()) == ([1, 5, 6], 6)
     reindex(next_scorer, shards, index, keep=1000, store=store, keep_generations=2)
     assert index.numbers() == [6, 7]  # a reindex counts all
+
+
+def test_what_another_bundle_scored_meanwhile_is_not_called_by_this_one_s_name(index, store, scorer, next_scorer):
+    class Busy:
+        """A store to which another server uploads whenever its changes are about to be read."""
+
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def follow(self, after, bundle):
+            upload(store, next_scorer, UPLOADS[1])
+            return store.follow(after, bundle)
+
+    upload(store, scorer, UPLOADS[0])
+    with pytest.raises(LackingScores, match="1 live videos without scores of tiny/1"):
+        compact(index, Busy())
+    assert index.numbers() == [1]
+    replay(scorer, store, 0)
+    assert compact(index, store).manifest.bundle.digest == scorer.bundle.digest
 
 
 def test_compacting_keeps_one_generation_at_least(index, store):

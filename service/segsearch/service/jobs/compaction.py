@@ -43,8 +43,8 @@ def compact(index: IndexDirectory, store: LiveStore, *, keep_generations: int = 
     keep_generations: so many by the same bundle are left, and all by others, which only a reindex removes: the way
     back to another model stays open however often this one is compacted. What arrives meanwhile stays live.
 
-    Raises ConfigError, IndexBusy, NoGeneration, GenerationCorrupt, or LackingScores where live
-    videos were scored by another bundle only: then a reindex is due.
+    Raises ConfigError, IndexBusy, NoGeneration, GenerationCorrupt, or LackingScores where live videos were scored by
+    another bundle only: then a reindex is due.
     """
     started = time.monotonic()
     ConfigError.check_range("keep_generations", keep_generations, 1, GENERATIONS_CAP)
@@ -52,10 +52,10 @@ def compact(index: IndexDirectory, store: LiveStore, *, keep_generations: int = 
         generation = index.open_current()
         generation.verify()
         old = generation.manifest
-        lacking = store.lacking(old.live_sequence, old.bundle.digest)
-        if lacking:
-            raise LackingScores(index.root, len(lacking), f"{old.bundle.name}/{old.bundle.version}")
-        view = View.of(generation, live_over(generation, store).current())
+        delta = live_over(generation, store).current()
+        if delta.lacking:  # at the moment of which the generation is: an upload by another bundle may come at any time
+            raise LackingScores(index.root, delta.lacking, f"{old.bundle.name}/{old.bundle.version}")
+        view = View.of(generation, delta)
         if view.sequence == old.live_sequence or not view.segment_count:
             return None
         size = old.neighbours.embedding_size if old.neighbours else None
