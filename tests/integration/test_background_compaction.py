@@ -10,11 +10,13 @@ import httpx
 import numpy as np
 import pytest
 
-from segsearch.core.errors import ConfigError
+from segsearch.core.errors import ConfigError, IndexBusy
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.background_compaction import BackgroundCompaction, CompactAt
 from segsearch.service.jobs.reindex import reindex
+from segsearch.service.jobs.reindex_process import ReindexJobs, Wish
+from segsearch.service.jobs.taking_turns import turn
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.settings import Settings
 from tests.integration.test_serving_commands import TIMEOUT_S, server
@@ -115,6 +117,32 @@ def test_while_somebody_else_writes_to_the_index_it_waits_says_so_once_and_searc
         wait_until(lambda: live.view().number == 2)
     assert told(caplog).count("compaction_failed") == 1
     assert "another" in next(event["reason"] for name, event in events(caplog) if name == "compaction_failed")
+
+
+def test_a_reindex_is_refused_at_once_while_a_compaction_begins(live, index, tiny_bundle, shards):
+    """And not later, when both come to the index: then it would be a job that failed."""
+    upload(live, 2)
+    jobs = ReindexJobs(index, shards[0].parent)
+    with compacting(live, CompactAt(rows=1, deleted=0.0)) as compaction:
+        wait_until(lambda: compaction._process is not None)
+        compaction._process.send_signal(signal.SIGSTOP)  # before it has come to the index
+        try:
+            with pytest.raises(IndexBusy):
+                jobs.start(Wish(("*.tfrecord",)), tiny_bundle)
+        finally:
+            compaction._process.send_signal(signal.SIGCONT)
+
+
+def test_a_compaction_waits_for_what_another_server_has_started(live, index, caplog):
+    caplog.set_level("INFO", "segsearch.service")
+    upload(live, 2)
+    with compacting(live, CompactAt(rows=1, deleted=0.0), retry_s=SOON_S):
+        with turn(index):
+            wait_until(lambda: told(caplog).count("compaction_started") >= 2)
+        wait_until(lambda: live.view().number == 2)
+    reasons = [event["reason"] for name, event in events(caplog) if name == "compaction_failed"]
+    assert len(reasons) == 1
+    assert "another" in reasons[0]
 
 
 def test_two_servers_of_one_index_do_not_compact_the_same_twice(live, index, scorer):

@@ -120,6 +120,17 @@ def test_the_lock_is_the_processs_and_outlives_who_started_it(index, jobs, root)
         process.kill()
 
 
+def test_a_job_that_has_ended_is_not_told_as_running_while_another_one_is_about_to_start(index, jobs):
+    folder = index.root / "jobs/20260101-000000-00000000"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text('{"created_at": "", "wish": {"shards": []}}')
+    (folder / "stdout").write_text('{"generation": 2}')
+    (index.root / "jobs/.lock").write_text(folder.name)
+    with (index.root / "jobs/.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert jobs.job(folder.name).state is State.done
+
+
 SHARDS = ("../*.tfrecord", "/etc/*", "new/../../x", "nothing*", "new", "..", "out/*", "\0")
 
 
