@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import BadRecord, DataError, LackingScores
+from segsearch.core.errors import BadRecord, DataError, LackingScores, StorageFailed
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.delta import Delta
@@ -224,7 +224,7 @@ def stop_behind_the_uploads(index, scorer, shards, store):
     """A reindex that cannot publish: a file lies where its generation should go. Returns how many pieces are left."""
     index.root.mkdir()
     (index.root / "1").write_text("in the way")
-    with pytest.raises(OSError, match=r"1'"):
+    with pytest.raises(StorageFailed, match=r"1'"):
         reindex(scorer, shards, index, keep=9, store=store)
     (index.root / "1").unlink()
     return len(list(index.root.glob(".work-*/*.scores")))
