@@ -268,8 +268,18 @@ class SegmentLibrary:
     def similar(self, video_id: str, start_s: int, k: int, caller: Caller = NOBODY) -> SimilarPage:
         """The k segments of the generation nearest to one of the library's, itself left out. k: 1 to SIMILAR_LIMIT.
 
-        One that came after the last reindex is scored again from its frames. Raises UnknownVideo, InvalidInput where
-        the video has no such segment, and what `similar_to` raises.
+        Raises what `begin_similar_segment` and `similar_to` raise.
+        """
+        found = self.begin_similar_segment(video_id, start_s, k, caller)
+        return found if isinstance(found, SimilarPage) else self.similar_of(found, start_s, k)
+
+    def begin_similar_segment(
+        self, video_id: str, start_s: int, k: int, caller: Caller = NOBODY
+    ) -> SimilarPage | Begun:
+        """What `similar` finds, at once where the segment's embedding is kept. One that came after the last reindex is
+        scored again from its frames: `similar_of` answers once it is.
+
+        Raises UnknownVideo, InvalidInput where the video has no such segment, NoEmbeddings, or QueueFull.
         """
         view = self.view()
         neighbours_of(view)
@@ -280,7 +290,7 @@ class SegmentLibrary:
         video = self.store.get(video_id) if self.store is not None else None
         if video is None:
             raise NoEmbeddings(f"segment {segment_id(video_id, start_s)} came after the last reindex")
-        return self.similar_to(video.frames, start_s, k, caller)
+        return self.begin_similar(video.frames, caller)
 
     def similar_to(self, frames: np.ndarray, start_s: int | None, k: int, caller: Caller = NOBODY) -> SimilarPage:
         """The k segments of the generation nearest to one of a video that need not be stored: frames (T, F) uint8.

@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 
 from segsearch.core.segments import segment_count
 from segsearch.service.index.view import View
-from segsearch.service.library import SEARCH_LIMIT, SegmentLibrary
+from segsearch.service.library import SEARCH_LIMIT, Begun, SegmentLibrary
 from segsearch.service.page_tokens import PageTokens, question_of
+from segsearch.service.pages import SimilarPage
 from segsearch.service.rpc import messages
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
 from segsearch.service.rpc.hot_answers import HotAnswers
@@ -125,10 +126,15 @@ class Servicer:
         request, caller = decoded(pb.SimilarRequest, message, None), caller_of(call)
         k = neighbour_count(request)
         call.check_wanted()
-        if not request.HasField("frames"):
-            return _bytes(messages.similar_message(self._library.similar(*named_segment(request), k, caller)))
-        start_s = start_of_frames(request)
-        begun = self._library.begin_similar(self._uploads.frames(request.frames), caller)
+        begun: SimilarPage | Begun
+        if request.HasField("frames"):
+            start_s = start_of_frames(request)
+            begun = self._library.begin_similar(self._uploads.frames(request.frames), caller)
+        else:
+            video, start_s = named_segment(request)
+            begun = self._library.begin_similar_segment(video, start_s, k, caller)
+        if isinstance(begun, SimilarPage):
+            return _bytes(messages.similar_message(begun))
         call.when_over(begun.scores.cancel)
         page = self._library.similar_of(begun, start_s, k)
         self._calls.metrics.scored_segments.inc(segment_count(len(begun.frames)))
