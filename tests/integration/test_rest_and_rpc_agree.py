@@ -254,7 +254,8 @@ UPLOADS = {
     "no tags": (VIDEO.frames, {"top": 0}, "invalid-input"),
     "too many tags": (VIDEO.frames, {"top": 1001}, "invalid-input"),
     "an id with a comma": (VIDEO.frames, {"video": "a,b"}, "invalid-input"),
-    "indexing": (VIDEO.frames, {"index": True}, "not-indexing"),
+    "indexing": (VIDEO.frames, {"video": "mine", "index": True}, "not-indexing"),
+    "indexing without an id": (VIDEO.frames, {"index": True}, "invalid-input"),
 }
 
 

@@ -18,6 +18,7 @@ from segsearch.core.errors import DataError, UnknownTag
 
 ClassOrdinal = NewType("ClassOrdinal", int)  # column 0..C-1; never to be mixed with a label index
 LARGEST_LABEL_INDEX = (1 << 63) - 1  # records hold labels as int64
+_INDEX_DIGITS = len(str(LARGEST_LABEL_INDEX))  # looked at first: int() refuses thousands with an error of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Vocabulary:
         wanted = tag.strip().casefold()
         if wanted in self._by_name:
             return self._by_name[wanted]
-        if wanted.isascii() and wanted.isdecimal():
+        if wanted.isascii() and wanted.isdecimal() and len(wanted) <= _INDEX_DIGITS:
             return self._ordinals.get(int(wanted))
         return None
 
@@ -187,7 +188,6 @@ def _text(path: Path, what: str) -> str:
 
 def _label_index(text: str, path: Path, number: int) -> int:
     digits = text.strip()
-    # The length is looked at first: int() refuses thousands of digits with an error of its own.
-    if digits.isdecimal() and len(digits) <= 19 and (index := int(digits)) <= LARGEST_LABEL_INDEX:
+    if digits.isdecimal() and len(digits) <= _INDEX_DIGITS and (index := int(digits)) <= LARGEST_LABEL_INDEX:
         return index
     raise DataError(path, number, "Index", repr(digits[:80]), f"a whole number from 0 to {LARGEST_LABEL_INDEX}")

@@ -22,6 +22,7 @@ from segsearch.service.settings import (
     ANSWER_CACHE_BYTES,
     BATCH_WAIT_MS,
     BODY_LIMIT_BYTES,
+    BODY_ROOM_BYTES,
     BODY_TIMEOUT_S,
     COMPACT_AT_DELETED,
     COMPACT_AT_ROWS,
@@ -50,6 +51,12 @@ def serve(
     body_limit_bytes: Annotated[
         int, _option("BODY_LIMIT_BYTES", "Largest request body, before and after inflating.")
     ] = BODY_LIMIT_BYTES,
+    body_room_bytes: Annotated[
+        int,
+        _option(
+            "BODY_ROOM_BYTES", "What all request bodies over HTTP may take in memory, never less than one may alone."
+        ),
+    ] = BODY_ROOM_BYTES,
     body_timeout_s: Annotated[
         int, _option("BODY_TIMEOUT_S", "How long a request body may take to arrive.")
     ] = BODY_TIMEOUT_S,
@@ -128,7 +135,7 @@ def serve(
         host=host, port=port, body_limit_bytes=body_limit_bytes, body_timeout_s=body_timeout_s, frame_limit=frame_limit,
         shutdown_s=shutdown_s, keys=keys, allow_open=allow_open, rate_per_s=rate_per_s, rate_burst=rate_burst,
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
-        grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes,
+        grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes, body_room_bytes=body_room_bytes,
         queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
         compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
         keep_generations=keep_generations, workers=workers, traces_endpoint=traces_endpoint, traces_share=traces_share,

@@ -11,6 +11,7 @@ from segsearch.core.errors import ConfigError
 FRAME_LIMIT: Final = 36_000  # the longest video that is scored unless told: ten hours
 FRAME_LIMIT_CAP: Final = 10_000_000
 BODY_LIMIT_BYTES: Final = 64 << 20  # holds such a video, in base64 too
+BODY_ROOM_BYTES: Final = 512 << 20
 BODY_TIMEOUT_S: Final = 60
 ANSWER_CACHE_BYTES: Final = 64 << 20
 QUEUE_FRAMES: Final = 40_000  # 46 MB of them as YouTube-8M has frames
@@ -30,6 +31,7 @@ class Settings:
     port: int = 8000  # 0 takes a free one
     grpc_port: int | None = None  # None: no gRPC; 0 takes a free one
     body_limit_bytes: int = BODY_LIMIT_BYTES  # of one request
+    body_room_bytes: int = BODY_ROOM_BYTES  # of all that are under way over HTTP, never less than of one
     body_timeout_s: int = BODY_TIMEOUT_S  # from a request's head to the end of its body
     frame_limit: int = FRAME_LIMIT  # of one video to score
     queue_frames: int = QUEUE_FRAMES  # that may wait to be scored
@@ -59,6 +61,7 @@ class Settings:
             "port": (self.port, 0, 65_535),
             "grpc_port": (self.grpc_port or 0, 0, 65_535),
             "body_limit_bytes": (self.body_limit_bytes, 1, 1 << 32),
+            "body_room_bytes": (self.body_room_bytes, 1 << 20, 1 << 40),
             "body_timeout_s": (self.body_timeout_s, 1, 86_400),
             "frame_limit": (self.frame_limit, 1, FRAME_LIMIT_CAP),
             "queue_frames": (self.queue_frames, 1, QUEUE_FRAMES_CAP),

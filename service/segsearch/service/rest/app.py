@@ -14,6 +14,7 @@ from segsearch.service.page_tokens import PageTokens
 from segsearch.service.rest import generations, inference, jobs, models, routes, search, similar, videos
 from segsearch.service.rest.access import SCHEMES, check_routes, needs_of
 from segsearch.service.rest.answers import Problem, tag_texts
+from segsearch.service.rest.body_room import BodyRoom
 from segsearch.service.rest.edge import Edge, failures
 from segsearch.service.rest.exchange import Exchanges
 from segsearch.service.rest.fast_search import FastSearch
@@ -62,11 +63,12 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, gua
         telemetry={"tracing": False, "metrics": False, "logs": False},  # `traced_requests` sees more, and all requests
     )  # fmt: skip
     bundle = library.scorer.bundle
+    room = BodyRoom(max(settings.body_room_bytes, settings.body_limit_bytes))
     app.state.edge = Edge(
         library=library,
         reader=UploadReader(Rules(bundle.manifest.features, settings.frame_limit)),
         tag_texts=tag_texts(bundle.vocabulary),
-        body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s),
+        body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s, room),
         metrics=metrics,
         remembered=Remembered(),
         score_threads=ThreadPoolExecutor(SCORE_THREADS, "score", initializer=step_back),

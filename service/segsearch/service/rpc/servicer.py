@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from segsearch.core.segments import segment_count
 from segsearch.service.index.view import View
 from segsearch.service.library import SEARCH_LIMIT, Begun, SegmentLibrary
+from segsearch.service.page_making import check_tags
 from segsearch.service.page_tokens import PageTokens, question_of
 from segsearch.service.pages import SimilarPage
 from segsearch.service.rpc import messages
@@ -116,11 +117,12 @@ class Servicer:
 
     def _score(self, upload: Upload, call: Call) -> bytes:
         call.check_wanted()
+        check_tags(self._library.scorer.bundle, len(upload.frames), upload.top, "top")
         begun = self._library.begin(upload.frames, caller_of(call), add_as=upload.video_id if upload.index else None)
         call.when_over(begun.scores.cancel)
         scored, stored = self._library.finish(begun, upload.top)
         self._calls.metrics.scored_segments.inc(len(scored.starts))
-        return _bytes(messages.score_message(upload, scored, stored))
+        return messages.score_bytes(upload, scored, stored)
 
     def _similar(self, message: bytes, call: Call) -> bytes:
         request, caller = decoded(pb.SimilarRequest, message, None), caller_of(call)
