@@ -225,6 +225,16 @@ def test_a_full_queue_is_a_problem_that_says_when_to_come_back_and_searches_go_o
     assert value(client, "segsearch_queue_wait_seconds_count") == 5
 
 
+def test_a_caller_is_not_somebody_else_for_naming_another_address(client, gated):
+    threads, _ = in_background(lambda: send(client, video(1)), 5)
+    until(lambda: value(client, "segsearch_queue_videos") == 5)
+    claimed = {"content-type": NPY, "x-forwarded-for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
+    problem(client.post("/score", content=npy_of(video(1)), headers=claimed), 503, "queue-full")
+    gated.open()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
 def test_searches_find_a_thread_however_many_uploads_wait(gated, served_library):
     """More of them than the server has worker threads."""
     library = SegmentLibrary(queued := BatchingScorer(gated, batch_wait_ms=0), served_library.index)
@@ -242,7 +252,7 @@ def test_a_client_that_leaves_takes_its_video_along(client, gated):
     threads, _ = in_background(lambda: send(client, video(1)), 1)
     gated.wait_for_run()
     body = npy_of(video(2))
-    head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: {NPY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {NPY}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection((client.base_url.host, client.base_url.port), timeout=PATIENCE_S) as raw:
         raw.sendall(head.encode() + body)
         until(lambda: value(client, "segsearch_queue_videos") == 2)

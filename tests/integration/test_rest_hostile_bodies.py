@@ -134,7 +134,7 @@ def exchange(client: httpx.Client, *parts: bytes, close: bool = False) -> bytes:
 
 
 def head(*lines: str) -> bytes:
-    return "\r\n".join(["POST /score HTTP/1.1", "Host: x", f"Content-Type: {NPY}", *lines, "", ""]).encode()
+    return "\r\n".join(["POST /score HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {NPY}", *lines, "", ""]).encode()
 
 
 def status(told: bytes) -> bytes:

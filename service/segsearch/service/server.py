@@ -129,10 +129,12 @@ def serve_until_stopped(
 def uvicorn_config(
     app: ASGIApp, settings: Settings, context: ssl.SSLContext | None, connection: type[Connection] = Connection
 ) -> uvicorn.Config:
-    """How uvicorn serves the application."""
+    """How uvicorn serves the application. A caller's address is where its connection comes from, whatever its headers
+    say: whoever is on this machine could else be somebody new with each request.
+    """
     return uvicorn.Config(
         app, http=connection, log_level="warning", access_log=False, server_header=False, lifespan="off",
-        timeout_graceful_shutdown=settings.shutdown_s,
+        proxy_headers=False, timeout_graceful_shutdown=settings.shutdown_s,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )  # fmt: skip
 
