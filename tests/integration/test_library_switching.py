@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import resource
 import shutil
 import threading
@@ -18,7 +19,9 @@ from segsearch.core.bundle import Bundle
 from segsearch.core.errors import (
     FeatureSpaceMismatch,
     GenerationCorrupt,
+    InvalidInput,
     NoGeneration,
+    UnknownGeneration,
     UnknownTag,
     VocabularyMismatch,
 )  # fmt: skip
@@ -213,6 +216,31 @@ def test_a_generation_of_another_feature_space_is_refused(tmp_path, index):
     other = Bundle.open(write_tiny_bundle(tmp_path / "other", spec=spec))
     with OnnxScorer(other) as scorer, pytest.raises(FeatureSpaceMismatch):
         SegmentLibrary(scorer, index)
+
+
+def test_a_generation_that_would_not_be_served_is_not_activated(
+    library, index, reversed_scorer, tmp_path, scorer, shards
+):
+    """Of another vocabulary, of another feature space, damaged, or gone."""
+    spec = FeatureSpec.parse("audio:6")
+    files = write_shards(tmp_path / "narrow", make_videos(3, spec=spec), 1, spec)
+    reindex(reversed_scorer, shards, index, keep=7)
+    with OnnxScorer(Bundle.open(write_tiny_bundle(tmp_path / "other", spec=spec))) as other:
+        reindex(other, files, index, keep=7, keep_generations=9)
+    reindex(scorer, shards, index, keep=7, keep_generations=9)
+    (index.root / "4" / "codes.npy").unlink()
+    index.activate(1)
+    library.refresh()
+    for number, kind, told in (
+        (2, InvalidInput, f"generation 2 has vocabulary {reversed_scorer.bundle.vocabulary.digest}; wanted"),
+        (3, InvalidInput, f"generation 3 has feature space {spec.space}; wanted"),
+        (4, GenerationCorrupt, "codes.npy"),
+        (5, UnknownGeneration, "no generation 5"),
+    ):
+        with pytest.raises(kind, match=re.escape(told)):
+            library.activate(number)
+        assert index.current() == 1
+    assert library.activate(1).number == 1
 
 
 def test_after_a_refused_generation_the_next_good_one_serves(library, index, scorer, shards):

@@ -22,6 +22,7 @@ from segsearch.core.bundle import Bundle
 from segsearch.core.errors import (
     Draining,
     FeatureSpaceMismatch,
+    InvalidInput,
     ModelNotLoaded,
     NoEmbeddings,
     NotConfigured,
@@ -40,6 +41,7 @@ from segsearch.service.index.generation import Generation
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.manifest import Manifest
 from segsearch.service.index.paging import Bookmark
 from segsearch.service.index.view import View
 from segsearch.service.jobs.live_videos import catch_up
@@ -324,6 +326,20 @@ class SegmentLibrary:
         k: 1 to COMPARED_LIMIT. Raises UnknownGeneration, NoTagInCommon, TooManyCalls or GenerationCorrupt.
         """
         return self._comparisons.of(older, newer, k)
+
+    def activate(self, number: int) -> Manifest:
+        """Makes a generation current that is there and that can be served here, once it has been verified.
+
+        Raises InvalidInput where the bundle in use is of another vocabulary or feature space, UnknownGeneration,
+        GenerationCorrupt or IndexBusy: then nothing has changed.
+        """
+        try:
+            self._check(self.index.open(number))
+        except (VocabularyMismatch, FeatureSpaceMismatch) as error:
+            what = "vocabulary" if isinstance(error, VocabularyMismatch) else "feature space"
+            found = f"generation {number} has {what} {error.found}"
+            raise InvalidInput("number", found, f"{error.wanted} as the model in use has") from None
+        return self.index.activate(number).manifest
 
     def _page(self, view: View, wanted: Asked) -> Page:
         page = self._pages.get(view, wanted)

@@ -160,8 +160,7 @@ class Servicer:
         return messages.comparison_message(self._library.compare(wish.a, wish.b, wish.k), wish.limit)
 
     def _activate_generation(self, request: pb.ActivateGenerationRequest) -> Message:
-        activated = self._library.index.activate(generation_number(request.number))
-        return messages.generation_message(activated.manifest)
+        return messages.generation_message(self._library.activate(generation_number(request.number)))
 
     def _get_model(self, _: pb.GetModelRequest) -> Message:
         return messages.model_message(self._library.scorer)
