@@ -5,6 +5,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +13,11 @@ import httpx
 import numpy as np
 import pytest
 
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.settings import Settings
+from tests.gated_scorer import GatedScorer
+from tests.integration.test_micro_batching import value
 from tests.library_fixtures import serving
 from tests.rest_bodies import FRAMES, NPY, npy_of, problem
 
@@ -109,6 +114,26 @@ def test_a_body_that_is_refused_gives_its_room_back(client, content, headers, st
     for _ in range(HOLDERS + 2):
         body = content if isinstance(content, bytes) else iter(content)
         assert client.post("/score", content=body, headers=headers).status_code == status
+
+
+def test_a_body_whose_frames_wait_to_be_scored_takes_no_room_any_more(scorer, served_library):
+    filling = npy_of(np.zeros((LIMIT_BYTES // FRAMES.shape[1] - 11, FRAMES.shape[1]), np.uint8))
+    gated = GatedScorer(scorer, batch=4096)
+    settings = Settings(port=0, frame_limit=100_000, body_limit_bytes=LIMIT_BYTES, body_room_bytes=LIMIT_BYTES)
+    with (
+        BatchingScorer(gated, queue_frames=300_000, batch_wait_ms=0) as queued,
+        serving(SegmentLibrary(queued, served_library.index), settings) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        try:
+            first = threads.submit(upload, client, filling)
+            gated.wait_for_run()
+            second = threads.submit(upload, client)
+            until(lambda: second.done() or value(client, "segsearch_queue_videos") == 2)
+        finally:
+            gated.open()
+        assert (first.result().status_code, second.result().status_code) == (200, 200)
+    assert LIMIT_BYTES - len(npy_of(FRAMES)) < len(filling) <= LIMIT_BYTES
 
 
 def test_settings_leave_room_for_one_body_at_least(served_library):

@@ -38,12 +38,6 @@ async def body_of(request: Request, limits: BodyLimits) -> Body:
     return body
 
 
-async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """The same as bytes that nobody counts any more."""
-    with await body_of(request, limits) as body:
-        return body.content
-
-
 async def _fill(body: Body, request: Request, time_s: float) -> None:
     inflater = _inflater(request)
     body.expect(_announced(request))  # what is compressed is seldom longer than what it inflates to

@@ -16,7 +16,7 @@ from segsearch.service.rest.access import READ
 from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import End, GenerationAnswer, SegmentId, Start
 from segsearch.service.rest.edge import Edge, EdgeDep, QueryModel, edge_of, failures
-from segsearch.service.rest.request_body import read_body
+from segsearch.service.rest.request_body import body_of
 from segsearch.service.rest.waiting import caller_of, until_scored
 from segsearch.service.scoring.scorer import Caller
 from segsearch.service.uploads.reader import JSON, REQUEST_BODY
@@ -102,12 +102,12 @@ async def similar(request: Request, edge: EdgeDep, query: Annotated[SimilarQuery
     caller, kind = caller_of(request), request.headers.get("content-type", "")
     if _must_be_frames(request, kind):  # whoever is refused anyway need not send them
         edge.library.check_room(caller)
-    body = await read_body(request, edge.body_limits)
-    named = named_segment(kind, body)
-    if named is None:
-        start_s, k = query.start_s, query.k
-        begun = await edge.in_thread(_begun, edge, kind, body, caller)
-    else:
+    with await body_of(request, edge.body_limits) as body:
+        named = named_segment(kind, body.content)
+        if named is None:
+            start_s, k = query.start_s, query.k
+            begun = await edge.in_thread(_begun, edge, kind, body.content, caller)
+    if named is not None:
         if request.query_params:
             raise InvalidInput("query", "given beside a body that names a segment", "start_s and k in the body")
         start_s, k = named.start_s, named.k
