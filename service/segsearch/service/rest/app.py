@@ -22,6 +22,7 @@ from segsearch.service.rest.idempotency import Remembered
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import add_handlers
 from segsearch.service.rest.request_body import BodyLimits
+from segsearch.service.rest.same_site import SameSite
 from segsearch.service.rest.search_answers import SearchAnswers
 from segsearch.service.rest.search_text import warm_up
 from segsearch.service.rest.traced_requests import TracedRequests
@@ -50,7 +51,8 @@ def build(
         app, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
         searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
     )  # fmt: skip
-    exchanges = Exchanges(fast, metrics, log_requests=settings.log_requests)
+    own = SameSite(fast, loopback_only=settings.is_loopback and app.state.guard.keys is None)
+    exchanges = Exchanges(own, metrics, log_requests=settings.log_requests)
     return TracedRequests(exchanges, traces) if traces else exchanges
 
 
@@ -98,16 +100,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas[FRAMES] = frames_schema(app.state.edge.reader.rules.spec)
         components["securitySchemes"] = SCHEMES
         for route in app.routes:
-            if isinstance(route, APIRoute) and route.include_in_schema and needs_of(route).scope is not None:
-                _describe_keys(document["paths"][route.path_format], route, required=app.state.guard.keys is not None)
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                _describe_access(document["paths"][route.path_format], route, keys=app.state.guard.keys is not None)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _describe_keys(operations: dict[str, Any], route: APIRoute, *, required: bool) -> None:
-    """Says of a route's operations that they take a key, and what is answered without one."""
+def _describe_access(operations: dict[str, Any], route: APIRoute, *, keys: bool) -> None:
+    """Says of a route's operations whether they take a key, and what others are answered. keys: whether one must."""
     for method in route.methods or ():
         operation = operations[method.lower()]
-        operation["security"] = [{name: []} for name in SCHEMES] + ([] if required else [{}])  # {}: or none
+        operation["responses"] |= {str(status): answer for status, answer in failures(403).items()}
+        if needs_of(route).scope is None:
+            continue
+        operation["security"] = [{name: []} for name in SCHEMES] + ([] if keys else [{}])  # {}: or none
         operation["description"] += f"\n\nNeeds a key of scope {needs_of(route).scope} where keys are set."
-        operation["responses"] |= {str(status): answer for status, answer in failures(401, 403, 429).items()}
+        operation["responses"] |= {str(status): answer for status, answer in failures(401, 429).items()}
