@@ -89,7 +89,7 @@ class Call:
 
     __slots__ = (
         "_calls", "_crowd", "_needs", "_refusal", "_started_s", "_trace", "context", "key_id", "lasting", "method",
-        "patience_ends_s", "problem", "request_id",
+        "patience_ends_s", "problem", "request_id", "video",
     )  # fmt: skip
 
     def __init__(self, calls: Calls, method: str, context: grpc.ServicerContext):
@@ -103,6 +103,7 @@ class Call:
         self.lasting = False
         self.key_id: str | None = None
         self.problem: str | None = None
+        self.video: str | None = None  # that it deletes
         self.request_id = _request_id(context)
 
     def __enter__(self) -> "Call":
@@ -236,8 +237,9 @@ class Call:
     def _note(self, code: str) -> None:
         seconds = time.perf_counter() - self._started_s
         self._calls.metrics.answered(self.method, code, self.problem, seconds)
-        if self._needs is Scope.admin:
-            log("admin_action", **self._facts(), status=code)
+        if self._needs is Scope.admin or self.method == "DeleteVideo":
+            facts = self._facts() | ({} if self.video is None else {"video": self.video})
+            log("admin_action", **facts, status=code)
         if self._calls.log_requests:
             log("request", **self._facts(), status=code, problem=self.problem, seconds=round(seconds, 6))
         if self._trace is not None:

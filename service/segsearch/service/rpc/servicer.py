@@ -67,7 +67,7 @@ class Servicer:
             "Similar": unary(calls, "Similar", upload_s, self._similar),
             "ListTags": plain(calls, "ListTags", pb.ListTagsRequest, self._list_tags),
             "GetVideo": plain(calls, "GetVideo", pb.GetVideoRequest, self._get_video),
-            "DeleteVideo": plain(calls, "DeleteVideo", pb.DeleteVideoRequest, self._delete_video),
+            "DeleteVideo": unary(calls, "DeleteVideo", REQUEST_S, self._delete_video),
             "ListGenerations": plain(calls, "ListGenerations", pb.ListGenerationsRequest, self._list_generations),
             "CompareGenerations": plain(
                 calls, "CompareGenerations", pb.CompareGenerationsRequest, self._compare_generations
@@ -148,8 +148,9 @@ class Servicer:
     def _get_video(self, request: pb.GetVideoRequest) -> Message:
         return messages.video_message(self._library.strip(*video_and_tags(request)))
 
-    def _delete_video(self, request: pb.DeleteVideoRequest) -> Message:
-        return messages.stored_message(self._library.delete(video_id(request.video)))
+    def _delete_video(self, message: bytes, call: Call) -> bytes:
+        call.video = video_id(decoded(pb.DeleteVideoRequest, message).video)
+        return _bytes(messages.stored_message(self._library.delete(call.video)))
 
     def _list_generations(self, _: pb.ListGenerationsRequest) -> Message:
         serving = self._library.view().manifest.number
