@@ -19,7 +19,6 @@ from segsearch.service.rest.problems import on_segsearch_error
 
 # They change nothing, and other sites do not get to read their answers.
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
-_READ: Final = frozenset((b"host", b"origin", b"sec-fetch-site"))
 _OWN: Final = frozenset((None, b"same-origin", b"none"))  # `Sec-Fetch-Site` of a page of ours, or of whoever typed it
 _LOOPBACK: Final = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 
@@ -43,17 +42,25 @@ class SameSite:
         return self._app(scope, receive, send)
 
     def _fault(self, method: str, headers: Headers) -> CrossSite | None:
-        given = {name: value for name, value in headers if name in _READ}
-        host, origin, site = given.get(b"host"), given.get(b"origin"), given.get(b"sec-fetch-site")
+        host = _value(headers, b"host")
         if self._loopback_only and host is not None and not _is_loopback(host):
             return CrossSite(f"Host: {_shown(host)}", "localhost, 127.0.0.1 or [::1], as there are no keys")
         if method in _SAFE:
             return None
+        origin, site = _value(headers, b"origin"), _value(headers, b"sec-fetch-site")
         if origin is not None and (host is None or origin.partition(b"://")[2].lower() != host.lower()):
             return CrossSite(f"Origin: {_shown(origin)}", f"that of the server, {_shown(host or b'')}, or none")
         if site not in _OWN:
             return CrossSite(f"Sec-Fetch-Site: {_shown(site or b'')}", "same-origin, or none")
         return None
+
+
+def _value(headers: Headers, wanted: bytes) -> bytes | None:
+    """A header that a browser sends once."""
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
 
 
 @lru_cache(64)
