@@ -116,6 +116,9 @@ def serve(
     bundles: Annotated[
         Path | None, _option("BUNDLES", "Folder whose bundles may be loaded while the server runs.")
     ] = None,
+    bundle_key: Annotated[
+        Path | None, _option("BUNDLE_KEY", "Public key (PEM) that every bundle must be signed with (the extra `sign`).")
+    ] = None,
     data: Annotated[Path | None, _option("DATA", "Folder whose shards may be reindexed over the API.")] = None,
     live: Annotated[
         bool,
@@ -136,7 +139,8 @@ def serve(
         shutdown_s=shutdown_s, keys=keys, allow_open=allow_open, rate_per_s=rate_per_s, rate_burst=rate_burst,
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
         grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes, body_room_bytes=body_room_bytes,
-        queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
+        queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles,
+        bundle_key=bundle_key, data=data,
         compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
         keep_generations=keep_generations, workers=workers, traces_endpoint=traces_endpoint, traces_share=traces_share,
     )  # fmt: skip

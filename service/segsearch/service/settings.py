@@ -50,6 +50,7 @@ class Settings:
     traces_share: float = 1.0  # of the requests whose callers have not decided
     answer_cache_bytes: int = ANSWER_CACHE_BYTES  # of searches that were answered, for whoever asks the same; 0: none
     bundles: Path | None = None  # folder whose bundles may be loaded while the server runs
+    bundle_key: Path | None = None  # public key that every bundle must be signed with
     data: Path | None = None  # folder whose shards may be reindexed over the API
     compact_at_rows: int = COMPACT_AT_ROWS  # live segments that become part of a generation by themselves; 0: never
     compact_at_deleted: float = COMPACT_AT_DELETED  # share of a generation's videos whose deletion does it; 0: none

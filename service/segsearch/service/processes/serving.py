@@ -26,6 +26,7 @@ from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.scoring.queue_metrics import QueueMetrics
+from segsearch.service.scoring.signed import open_signed
 from segsearch.service.scoring.tuning import Tuning
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.rate_limit import Buckets
@@ -105,12 +106,12 @@ def _library(plan: Plan, crew: Crew | None) -> Iterator[SegmentLibrary]:
         )
 
     with ExitStack() as stack:
-        opened = Bundle.open(plan.bundle)
+        opened = open_signed(plan.bundle, settings.bundle_key)
         scorer = stack.enter_context(open_scorer(opened))
         space = opened.manifest.features.space
         store = stack.enter_context(LiveStore.open(plan.index / LIVE, space)) if plan.live else None
         directory = IndexDirectory(plan.index)
-        loadable = BundleFolder(settings.bundles, open_scorer) if settings.bundles else None
+        loadable = BundleFolder(settings.bundles, open_scorer, settings.bundle_key) if settings.bundles else None
         jobs = ReindexJobs(directory, settings.data, loadable, _as_here(plan)) if settings.data else None
         library = SegmentLibrary(
             scorer, directory, store, bundles=loadable, jobs=jobs, load_in_all=crew.load if crew else None
@@ -125,5 +126,6 @@ def _as_here(plan: Plan) -> list[str]:
         "--frame-limit": plan.settings.frame_limit, "--batch": plan.batch, "--threads": plan.threads,
         "--provider": plan.provider, "--precision": plan.precision, "--cache": plan.cache,
         "--keep-generations": plan.settings.keep_generations,
+        **({"--bundle-key": plan.settings.bundle_key} if plan.settings.bundle_key else {}),
     }  # fmt: skip
     return [str(part) for option in options.items() for part in option]
