@@ -223,3 +223,12 @@ def test_a_servers_jobs_keep_as_many_generations_as_it_was_told():
 
 def plan_of(settings: Settings) -> Plan:
     return Plan(settings=settings, index=Path("index"), bundle=Path("bundle"), cache=Path("cache"))
+
+
+def test_a_job_that_the_disk_refuses_to_note_is_no_job_and_no_bug(client, index):
+    (index.root / "jobs").write_text("in the way")
+    problem(client.post("/reindex", json={"shards": ["new/*.tfrecord"]}), 503, "storage-failed")
+    (index.root / "jobs").unlink()
+    started = client.post("/reindex", json={"shards": ["new/*.tfrecord"]})
+    assert started.status_code == 202
+    assert ended(client, started.json()["job"])["state"] == "done"

@@ -132,7 +132,7 @@ class IndexDirectory:
         except OSError as error:
             if not built.directory.exists():  # it has its number; what lies there otherwise is not ours
                 self._take_back(built.number)
-            raise _refused(self.root, error) from error
+            raise refused(self.root, error) from error
         if keep is not None:
             self._remove_old(keep, among)
 
@@ -150,7 +150,7 @@ class IndexDirectory:
             try:
                 write_atomically(self.root / CURRENT, f"{number}\n")
             except OSError as error:
-                raise _refused(self.root, error) from error
+                raise refused(self.root, error) from error
         return generation
 
     def _remove_old(self, keep: int, among: BundleName | None) -> None:
@@ -194,7 +194,7 @@ class IndexDirectory:
         try:
             opened = (self.root / _LOCK).open("w")
         except OSError as error:
-            raise _refused(self.root, error) from error
+            raise refused(self.root, error) from error
         with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,7 +203,8 @@ class IndexDirectory:
             yield
 
 
-def _refused(root: Path, error: OSError) -> StorageFailed:
+def refused(root: Path, error: OSError) -> StorageFailed:
+    """What to raise where the disk refuses something below an index directory."""
     if error.errno in _NO_ROOM:
-        return StorageFull(root, f"{error.strerror}; wanted room for a generation to become current")
+        return StorageFull(root, f"{error.strerror}; wanted room for a few bytes")
     return StorageFailed(root, str(error))

@@ -38,7 +38,7 @@ from segsearch.core.errors import (
 )
 from segsearch.core.files import matching_files, write_atomically
 from segsearch.service.confined import below, is_below
-from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.index_directory import IndexDirectory, refused
 from segsearch.service.jobs.taking_turns import JOBS, LOCK, turn
 from segsearch.service.scoring.bundle_folder import BundleFolder
 
@@ -114,12 +114,20 @@ class ReindexJobs:
     def start(self, wish: Wish, in_use: Bundle) -> Job:
         """Starts a reindex. It keeps what the current generation keeps of each class, and goes on where one stopped.
 
-        in_use: the server's bundle. Raises InvalidInput, NotConfigured, ModelNotLoaded, ModelUnfit, or IndexBusy.
+        in_use: the server's bundle. Raises InvalidInput, NotConfigured, ModelNotLoaded, ModelUnfit, IndexBusy, or
+        StorageFull or StorageFailed where the disk refuses what is noted of a job.
         """
         patterns, bundle = self._patterns(wish.shards), self._bundle(wish, in_use)
         arguments = ["reindex", "--bundle", str(bundle.directory), "--index", str(self._index.root)]
         arguments += [part for pattern in patterns for part in ("--data", pattern)]
         arguments += ["--on-error", "skip" if wish.skip_bad else "stop", *self._as_before(), *self._options]
+        try:
+            return self.job(self._started(wish, arguments))
+        except OSError as error:
+            raise refused(self._index.root, error) from error
+
+    def _started(self, wish: Wish, arguments: Sequence[str]) -> str:
+        """The id of a job that runs from now on."""
         with turn(self._index) as lock:
             self._index.check_idle()
             folder = self._new_folder()
@@ -128,7 +136,7 @@ class ReindexJobs:
                 asked = {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "wish": asdict(wish)}
                 write_atomically(folder / _ASKED, json.dumps(asked))  # from now on others know of it
                 _run(arguments, folder, [lock, own.fileno()])
-        return self.job(folder.name)
+        return folder.name
 
     def job(self, job_id: str) -> Job:
         """A job as it is now; raises UnknownJob."""
