@@ -226,7 +226,7 @@ def _is_running(folder: Path) -> bool:
     return False
 
 
-def _run(arguments: list[str], folder: Path, locks: list[int]) -> None:
+def _run(arguments: Sequence[str], folder: Path, locks: list[int]) -> None:
     """Starts the process, which takes the locks over."""
     with (folder / _OUT).open("wb") as out, (folder / _ERRORS).open("wb") as errors:
         process = subprocess.Popen(
