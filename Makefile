@@ -60,7 +60,7 @@ test-slow: $(VENV)/.installed $(SERVE_VENV)/.installed ## the slow tests
 
 soak: $(VENV)/.installed $(SERVE_VENV)/.installed ## some minutes: 200,000 random operations on a library, and the slow tests of what must not be lost
 	@SEGSEARCH_OPERATIONS=200000 $(BIN)/python -m pytest tests/integration/test_live_model.py
-	@$(BIN)/python -m pytest -m slow -k "live or kill or reindex or soak or workers or drain or fuzz or conformance"
+	@$(BIN)/python -m pytest -m slow -k "live or kill or reindex or soak or workers or drain or overload or fuzz or conformance"
 
 check: lint types contracts ## everything a change must pass
 	@$(TESTS) -m "not slow and not gpu" --deselect tests/unit/test_house.py

@@ -97,8 +97,8 @@ def measures_of(k: int, times: dict[str, Times]) -> list[Measure]:
         fastest = min(ratios, key=ratios.__getitem__)
         measures += [
             Measure(f"k = {k:,}, {ours}, {what}", own, "µs"),
-            Measure(f"k = {k:,}, {ours}, {what}, fastest ({fastest}) / ours", ratios[fastest], "x", at_least=10),
-            *(Measure(f"k = {k:,}, {ours}, {what}, {name} / ours", ratio, "x") for name, ratio in ratios.items()),
+            Measure(f"k = {k:,}, {ours}, {what}, fastest ({fastest}) / ours", ratios[fastest], at_least=10),
+            *(Measure(f"k = {k:,}, {ours}, {what}, {name} / ours", ratio) for name, ratio in ratios.items()),
         ]
     for ours in OURS:
         measures.append(Measure(f"k = {k:,}, {ours}, CPU time", float(np.median(times[ours].cpu)), "µs"))

@@ -17,18 +17,12 @@ from report import Document
 from segsearch.core.files import write_atomically
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-RUNS: Mapping[str, Callable[[Document], str]] = {
-    "headline": tables.headline,
-    "scaling": tables.growth,
-    "peers": tables.search_peers,
-    "serving_peers": tables.serving_peers,
-}  # by file and by block
-PICTURES: Mapping[str, Callable[[Path, Document], None]] = {
-    "headline": figures.headline,
-    "scaling": figures.growth,
-    "peers": figures.search_peers,
-    "serving_peers": figures.serving_peers,
-}
+RUNS: Mapping[str, tuple[Callable[[Document], str], Callable[[Path, Document], None]]] = {
+    "headline": (tables.headline, figures.headline),
+    "scaling": (tables.scaling, figures.scaling),
+    "peers": (tables.search_peers, figures.search_peers),
+    "serving_peers": (tables.serving_peers, figures.serving_peers),
+}  # by file and by block: its table, its pictures
 
 
 def found(results: Path) -> dict[str, Document]:
@@ -39,7 +33,8 @@ def found(results: Path) -> dict[str, Document]:
 def renewed(text: str, runs: Mapping[str, Document]) -> str:
     """The page's text with every block that there is a run for."""
     for name, run in runs.items():
-        text = renew(text, name, RUNS[name](run))
+        table, _ = RUNS[name]
+        text = renew(text, name, table(run))
     if "headline" in runs:
         text = renew(text, "plan", plan.block(runs["headline"], runs.get("scaling"), runs.get("serving_peers")))
     return text
@@ -53,7 +48,8 @@ def main() -> None:
     runs = found(options.results)
     write_atomically(options.page, renewed(options.page.read_text(), runs))
     for name, run in runs.items():
-        PICTURES[name](options.results, run)
+        _, pictures = RUNS[name]
+        pictures(options.results, run)
     for name in RUNS.keys() - runs.keys():
         print(f"{name}: no {name}.json, its block is left as it was", file=sys.stderr)
 

@@ -26,15 +26,19 @@ NAME, DIGEST = "random", "d" * 64
 Search = Callable[[int, int], Page]
 
 
-def write_index(root: Path, classes: int, segments: int, keep: int = POSTINGS_KEPT) -> None:
-    """An index with such a library as its one generation."""
+def write_index(
+    root: Path, classes: int, segments: int, keep: int = POSTINGS_KEPT, *, lists: int | None = None
+) -> None:
+    """An index with such a library as its one generation. lists: so many differ, and come again and again."""
     index = IndexDirectory(root)
     with index.building() as built:
-        write_generation(built.directory, classes, segments, keep, built.number)
+        write_generation(built.directory, classes, segments, keep, built.number, lists=lists)
         index.publish(built)
 
 
-def write_generation(folder: Path, classes: int, segments: int, keep: int, number: int = 1) -> None:
+def write_generation(
+    folder: Path, classes: int, segments: int, keep: int, number: int = 1, *, lists: int | None = None
+) -> None:
     """Lists of random segments with codes as rare classes have them."""
     random = np.random.default_rng(0)
     origin = Origin(BundleName(NAME, 1, DIGEST), YOUTUBE8M.space, vocabulary_of(classes))
@@ -42,12 +46,18 @@ def write_generation(folder: Path, classes: int, segments: int, keep: int, numbe
         for video in range(-(-segments // VIDEO_SEGMENTS)):
             count = min(VIDEO_SEGMENTS, segments - video * VIDEO_SEGMENTS)
             writer.add_video(f"{video:04x}", np.arange(count, dtype=np.uint32) * 5)
-        for _ in range(classes):
-            ordinals = np.sort(random.choice(segments, keep, replace=False)).astype(np.uint32)
-            codes = random.normal(27_000, 1_500, keep).astype(np.uint16)
-            ranked = np.argsort(HIGHEST - codes, kind="stable")
-            writer.add_postings(ordinals[ranked], codes[ranked])
+        made = [_list(random, segments, keep) for _ in range(lists or classes)]
+        for row in range(classes):
+            writer.add_postings(*made[row % len(made)])
         writer.seal(number, Skipped())
+
+
+def _list(random: np.random.Generator, segments: int, keep: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ordinals and codes of one class, best first."""
+    ordinals = np.sort(random.choice(segments, keep, replace=False)).astype(np.uint32)
+    codes = random.normal(27_000, 1_500, keep).astype(np.uint16)
+    ranked = np.argsort(HIGHEST - codes, kind="stable")
+    return ordinals[ranked], codes[ranked]
 
 
 def vocabulary_of(classes: int) -> Vocabulary:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from headline import STREAM, noted, notes_of
+from headline import SMALL_SEGMENTS, STREAM, noted, notes_of
 from report import Curve, Measure, arguments, report
 from starter_manner import SCRATCH
 from whole_job.job import Job, Order, Stage
@@ -25,7 +25,7 @@ from whole_job.processes import empty_folder, in_process
 PARTS = (0.005, 0.01, 0.05, 0.15, 0.5, 1.0)  # of the scale; classes and workers have one each, or as much as is few
 CLASSES, CLASSES_PART = (100, 1000, 3862), 0.05
 WORKERS, WORKERS_PART = {"this process": (1, 0), "two processes": (2, 0), "two Ray actors": (1, 2)}, 0.15
-FEW_SEGMENTS, FEW_SHARDS = 20_000, 36
+FEW_SHARDS = 36
 KEEP = 100_000
 
 
@@ -77,7 +77,7 @@ def cost(job: Job) -> float:
 def fewest(jobs: Mapping[float, Job]) -> Job:
     """The one with about 20,000 segments, but not the largest."""
     smaller = sorted(jobs)[:-1] or sorted(jobs)
-    return min((jobs[part] for part in smaller), key=lambda job: abs(job.segments - FEW_SEGMENTS))
+    return min((jobs[part] for part in smaller), key=lambda job: abs(job.segments - SMALL_SEGMENTS))
 
 
 def by_classes(jobs: Mapping[int, Job]) -> list[Measure]:

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from proc import fields
 from report import Measure, arguments, report
 
 from segsearch.core.blocks import Piece, lay_out
@@ -280,8 +281,7 @@ def reset_peak() -> int:
 
 def peak() -> int:
     """Bytes that this process has held at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    return int(fields("self", "status")["VmHWM"].split()[0]) * 1024
 
 
 def print_profile(title: str, model: bytes, feed: Feed, rounds: int = 3) -> None:

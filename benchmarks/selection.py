@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 from report import Measure, arguments, cpu_times, report
+from whole_job.extrapolation import POSTING_BYTES
 
 from segsearch.service.index.kernel_selection import KernelSelection, Selector
 from segsearch.service.index.selection import Selection, select_plain
 
 BLOCK_SEGMENTS = 256
 CHECKED_CLASSES = 3
-POSTING_BYTES = 6
 
 
 def matrix(folder: Path, shape: tuple[int, int], *, by_class: bool) -> np.ndarray:

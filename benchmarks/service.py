@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import uvicorn
-from processes import cpu_seconds
+from proc import cpu_seconds
 from random_library import opened, write_index
 from report import Measure, arguments, report
 
@@ -138,7 +138,7 @@ def connect(server: Server) -> socket.socket:
 
 
 def request(query: str, accept: str = JSON, extra: str = "") -> bytes:
-    return f"GET /search?{query} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n{extra}\r\n".encode()
+    return f"GET /search?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n{extra}\r\n".encode()
 
 
 def answer(connection: socket.socket) -> tuple[bytes, bytes]:

@@ -30,7 +30,7 @@ from statistics import median
 from urllib.parse import urlsplit
 
 import numpy as np
-from processes import cpu_seconds, memory_mb
+from proc import cpu_seconds, memory_mb
 from reindex import CLASSES, write_library, write_model
 from report import Measure, arguments, report
 
@@ -182,12 +182,12 @@ def upload_request() -> bytes:
     out = io.BytesIO()
     np.save(out, video())
     body = out.getvalue()
-    head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = "POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-npy\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def search_request(number: int) -> bytes:
-    return f"GET /search?tag=class+{number % CLASSES}&k=100 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    return f"GET /search?tag=class+{number % CLASSES}&k=100 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 def video() -> np.ndarray:

@@ -37,7 +37,7 @@ from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 from other_servers import list_of_dicts
-from processes import cpu_seconds
+from proc import cpu_seconds
 from random_library import write_index
 from reindex import write_library, write_model
 from report import Measure, arguments, report
@@ -132,7 +132,7 @@ def litserve_scoring(bundle: Path, root: Path, form: Sequence[str]) -> Iterator[
 
 def is_healthy(server: Server) -> bool:
     try:
-        return Line(server.port).ask(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n") == 200
+        return Line(server.port).ask(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == 200
     except OSError:
         return False
 
@@ -141,8 +141,8 @@ def is_healthy(server: Server) -> bool:
 
 
 def posted(path: str, media_type: str, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {media_type}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def our_upload(frames: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 
 LIMIT_S: Final = 20  # a test that goes wrong ends by itself
 DROP, HANG, DRIP = "drop", "hang", "drip"  # hang up at once; say nothing; say a byte, and another, and never all
+STALL, DRIP_HEAD = "stall", "drip head"  # read nothing of the body; the same as DRIP with the head already
 
 
 def answer(status: int, document: object = None, content_type: str = "application/json", **headers: str) -> bytes:
@@ -78,13 +79,16 @@ def _serve(listening, script, told: Scripted, over: threading.Event, tls, late_s
 
 
 def _meet(connection, word: bytes | str, told: Scripted, over: threading.Event) -> None:
+    if word == STALL:
+        over.wait(LIMIT_S)
+        return
     told.requests.append(_request(connection))
     if isinstance(word, bytes):
         connection.sendall(word)
     elif word == HANG:
         over.wait(LIMIT_S)
-    elif word == DRIP:
-        head, _, body = answer(200, [0] * 10_000).partition(b"[")
+    elif word in (DRIP, DRIP_HEAD):
+        head, _, body = answer(200, [0] * 10_000).partition(b"[" if word == DRIP else b"/")
         connection.sendall(head)
         for byte in body:
             connection.sendall(bytes([byte]))

@@ -40,7 +40,7 @@ def _along_the_library(path: Path, curve: Curve) -> None:
     _save(figure, path)
 
 
-def growth(folder: Path, run: Document) -> None:
+def scaling(folder: Path, run: Document) -> None:
     """A segment's cost by the number of segments, by that of classes, and by who scores."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     left, right = figure.subplots(1, 2)

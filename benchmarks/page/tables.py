@@ -18,7 +18,7 @@ SEARCH_RATIO = re.compile(r"(?P<row>k = [\d,]+, \w+, [\w ]+?), (?P<peer>\w+) / o
 SEARCH_FASTEST = re.compile(r"(?P<row>k = [\d,]+, \w+, [\w ]+?), fastest \((?P<peer>\w+)\) / ours")
 SEARCH_OURS = re.compile(r"k = [\d,]+, \w+, (median|99th percentile)")
 
-GROWTH_PICTURES = """![CPU time of a segment by the number of segments, and of classes](performance/scaling.svg)
+SCALING_PICTURES = """![CPU time of a segment by the number of segments, and of classes](performance/scaling.svg)
 
 ![Time of a segment by who scores](performance/workers.svg)"""
 SEARCH_PICTURE = "![Databases beside ours](performance/search-peers.svg)"
@@ -57,9 +57,9 @@ def _starter(costs: Mapping[str, Measure]) -> str:
     return table((CPU_MS, "all", *(part.removeprefix(", ") for part in STARTER_PARTS)), rows)
 
 
-def growth(run: Document) -> str:
+def scaling(run: Document) -> str:
     """By the number of segments, of classes, and by who scores."""
-    return f"{heading(run)}\n\n{measure_table(run.measures)}\n\n{GROWTH_PICTURES}"
+    return f"{heading(run)}\n\n{measure_table(run.measures)}\n\n{SCALING_PICTURES}"
 
 
 def search_peers(run: Document) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processes import TICKS_PER_S, fields, stat
+from proc import TICKS_PER_S, fields, stat
 
 
 @dataclass(frozen=True, slots=True)

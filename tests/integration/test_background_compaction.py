@@ -10,10 +10,13 @@ import httpx
 import numpy as np
 import pytest
 
-from segsearch.core.errors import ConfigError
+from segsearch.core.errors import ConfigError, IndexBusy
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.background_compaction import BackgroundCompaction, CompactAt
+from segsearch.service.jobs.reindex import reindex
+from segsearch.service.jobs.reindex_process import ReindexJobs, Wish
+from segsearch.service.jobs.taking_turns import turn
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.settings import Settings
 from tests.integration.test_serving_commands import TIMEOUT_S, server
@@ -116,6 +119,32 @@ def test_while_somebody_else_writes_to_the_index_it_waits_says_so_once_and_searc
     assert "another" in next(event["reason"] for name, event in events(caplog) if name == "compaction_failed")
 
 
+def test_a_reindex_is_refused_at_once_while_a_compaction_begins(live, index, tiny_bundle, shards):
+    """And not later, when both come to the index: then it would be a job that failed."""
+    upload(live, 2)
+    jobs = ReindexJobs(index, shards[0].parent)
+    with compacting(live, CompactAt(rows=1, deleted=0.0)) as compaction:
+        wait_until(lambda: compaction._process is not None)
+        compaction._process.send_signal(signal.SIGSTOP)  # before it has come to the index
+        try:
+            with pytest.raises(IndexBusy):
+                jobs.start(Wish(("*.tfrecord",)), tiny_bundle)
+        finally:
+            compaction._process.send_signal(signal.SIGCONT)
+
+
+def test_a_compaction_waits_for_what_another_server_has_started(live, index, caplog):
+    caplog.set_level("INFO", "segsearch.service")
+    upload(live, 2)
+    with compacting(live, CompactAt(rows=1, deleted=0.0), retry_s=SOON_S):
+        with turn(index):
+            wait_until(lambda: told(caplog).count("compaction_started") >= 2)
+        wait_until(lambda: live.view().number == 2)
+    reasons = [event["reason"] for name, event in events(caplog) if name == "compaction_failed"]
+    assert len(reasons) == 1
+    assert "another" in reasons[0]
+
+
 def test_two_servers_of_one_index_do_not_compact_the_same_twice(live, index, scorer):
     upload(live, 3)
     other = SegmentLibrary(scorer, index, live.store)
@@ -138,17 +167,21 @@ def test_a_compaction_under_way_at_the_end_is_given_up_and_leaves_the_old_genera
     assert index.numbers() == [1]
 
 
-def test_a_server_compacts_by_itself_and_says_so(index, tiny_bundle):
+def test_a_server_compacts_by_itself_says_so_and_keeps_as_many_generations_as_it_was_told(
+    index, tiny_bundle, scorer, shards
+):
+    for _ in range(3):
+        reindex(scorer, shards, index, keep=10, keep_generations=4)
     body = io.BytesIO()
     np.save(body, np.random.default_rng(3).integers(0, 256, (40, SPEC.size), np.uint8))
     with (
-        server(index, tiny_bundle, "--compact-at-rows", 8) as (url, process),
+        server(index, tiny_bundle, "--compact-at-rows", 8, "--keep-generations", 5) as (url, process),
         httpx.Client(base_url=url, timeout=TIMEOUT_S) as client,
     ):
         upload = {"params": {"video_id": "mine", "index": True}, "headers": {"Content-Type": "application/x-npy"}}
         client.post("/score", content=body.getvalue(), **upload).raise_for_status()
         question = {"tag": "Rain", "k": 10}
-        wait_until(lambda: client.get("/search", params=question).json()["generation"]["number"] == 2)
+        wait_until(lambda: client.get("/search", params=question).json()["generation"]["number"] == 5)
         # The generation is served a moment before the process that wrote it has ended, and been told of.
         talk: list[str] = []
         reader = threading.Thread(target=lambda: talk.extend(process.stderr))
@@ -159,6 +192,7 @@ def test_a_server_compacts_by_itself_and_says_so(index, tiny_bundle):
         reader.join()
     names = [json.loads(line)["event"] for line in talk if line.startswith("{")]
     assert names.index("compaction_started") < names.index("compaction_ended")
+    assert index.numbers() == [1, 2, 3, 4, 5]
 
 
 def test_settings_that_no_library_can_reach_are_refused():

@@ -1,6 +1,7 @@
 """What the clients do when a server refuses, hangs up, hangs or lies: a server of the test's own, on a socket."""
 
 import ssl
+import time
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from segsearch.core.errors import (
 )
 from tests.asking import both
 from tests.integration.test_serving_security import Authority
-from tests.scripted_server import DRIP, DROP, HANG, answer, problem, scripted
+from tests.scripted_server import DRIP, DRIP_HEAD, DROP, HANG, STALL, answer, problem, scripted
 
 SOON = {"retries": Retries(first_s=0.01, longest_s=0.01)}
 GOOD = answer(200, {"serving": 1, "numbers": [1]})
@@ -130,11 +131,31 @@ def test_a_server_that_is_not_there_is_unreachable(ask):
 
 
 @both
-@pytest.mark.parametrize("word", [HANG, DRIP])
+@pytest.mark.parametrize("word", [HANG, DRIP, DRIP_HEAD])
 def test_a_server_that_does_not_finish_is_too_slow_and_not_asked_again(ask, word):
     with scripted(word) as server, pytest.raises(ServiceTooSlow, match=r"within 0\.4 s"):
         ask(server.url, "generations", client=SOON | {"timeout_s": 0.4})
     assert server.connections == 1
+
+
+def slow_upload(wait_s, size_bytes):
+    """A body that comes in two pieces."""
+
+    def chunks():
+        yield b"x"
+        time.sleep(wait_s)
+        yield bytes(size_bytes - 1)
+
+    return Upload("application/x-npy", size_bytes, chunks, "v")
+
+
+@both
+@pytest.mark.parametrize(("word", "size_bytes"), [(HANG, 100), (STALL, 32 << 20)], ids=["answer", "upload"])
+def test_time_that_an_upload_took_is_not_there_for_what_comes_after_it(ask, word, size_bytes):
+    began_s = time.monotonic()
+    with scripted(word) as server, pytest.raises(ServiceTooSlow, match="within 1 s"):
+        ask(server.url, "score", slow_upload(0.9, size_bytes), client=SOON | {"timeout_s": 1.0})
+    assert time.monotonic() - began_s < 1.7
 
 
 @both

@@ -1,13 +1,21 @@
 """The clients over gRPC: the same answers and errors as over HTTP, from a real server with both edges."""
 
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 
+import grpc
 import numpy as np
 import pytest
 
-from segsearch.client import Client, Retries
+from segsearch.client import Client, Retries, calls
+from segsearch.client.calls import Reach
+from segsearch.client.rest import Rest
+from segsearch.client.retries import Tries
+from segsearch.client.rpc import Grpc
+from segsearch.client.sending import Service
 from segsearch.client.uploads import upload_of, uploads_in
 from segsearch.core.errors import (
     ConfigError,
@@ -34,6 +42,7 @@ from segsearch.service.security.guard import Guard
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
+from segsearch.v1 import search_pb2 as pb
 from tests.asking import both, facts
 from tests.integration.test_serving_security import Authority
 from tests.library_fixtures import make_videos, serving
@@ -224,6 +233,51 @@ def test_a_server_that_is_not_there_is_unreachable_over_grpc(ask):
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ServiceUnreachable):
             ask(f"grpc://127.0.0.1:{taken.getsockname()[1]}", "tags", client=SOON)
+
+
+@pytest.mark.parametrize("url", ["grpc://no-such-host.invalid:50051", "http://no-such-host.invalid"])
+def test_a_name_that_nobody_has_reached_nobody(url):
+    tries = Tries(url, 20.0, Retries())
+    service = Service(url, None, 20.0, True, Retries())
+    with closing(Grpc(service) if service.scheme == "grpc" else Rest(service)) as transport:
+        outcome = transport._attempt(calls.activate(1), tries)
+    assert outcome.reach is Reach.NOWHERE, outcome
+
+
+@contextmanager
+def crowded_url(free_s):
+    """Where a gRPC server is that takes no call for so long, and then says that one thing was stored."""
+    begun, free = threading.Event(), threading.Event()
+
+    def meet(_, __):
+        begun.set()
+        free.wait(20)
+        return pb.Stored(sequence=7).SerializeToString()
+
+    methods = dict.fromkeys(("DeleteVideo", "ActivateGeneration"), grpc.unary_unary_rpc_method_handler(meet))
+    server = grpc.server(ThreadPoolExecutor(2), maximum_concurrent_rpcs=1)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("segsearch.v1.SegmentSearch", methods),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    with grpc.insecure_channel(address) as channel:
+        first = channel.unary_unary("/segsearch.v1.SegmentSearch/DeleteVideo").future(b"")
+        assert begun.wait(20)
+        opens = threading.Timer(free_s, free.set)
+        opens.start()
+        yield f"grpc://{address}"
+        opens.cancel()
+        free.set()
+        first.result(20)
+    server.stop(None).wait(20)
+
+
+@both
+def test_a_call_that_a_server_had_no_place_for_is_asked_again_where_one_that_is_unavailable_is(ask):
+    patient = {"retries": Retries(attempts=100, first_s=0.05, longest_s=0.05), "timeout_s": 15.0}
+    with crowded_url(free_s=0.3) as url:
+        assert ask(url, "delete", "v", client=patient).sequence == 7
+    with crowded_url(free_s=10.0) as url, pytest.raises(ServiceRefused, match="Concurrent RPC limit"):
+        ask(url, "activate", 1, client=patient)
 
 
 @both

@@ -1,10 +1,15 @@
 """The library: one generation an answer, a published one takes over, a bad one never does."""
 
 import gc
+import json
+import os
+import re
+import resource
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from weakref import ref
 
 import numpy as np
@@ -14,11 +19,14 @@ from segsearch.core.bundle import Bundle
 from segsearch.core.errors import (
     FeatureSpaceMismatch,
     GenerationCorrupt,
+    InvalidInput,
     NoGeneration,
+    UnknownGeneration,
     UnknownTag,
     VocabularyMismatch,
 )  # fmt: skip
 from segsearch.core.features import FeatureSpec
+from segsearch.service.current_view import CurrentView
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
@@ -43,6 +51,25 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """This process may open so many files more, and then meets EMFILE."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(count + 1)]  # the next ones, in order
+    for descriptor in free:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[dict]:
+    told = [json.loads(record.message) for record in caplog.records]
+    return [event for event in told if event["event"] == "generation_refused"]
 
 
 def test_a_search_finds_the_best_segments_by_any_of_a_tags_names(library, index):
@@ -112,8 +139,58 @@ def test_a_corrupt_generation_is_refused_once_and_the_old_one_serves_on(library,
         index.publish(building)
     for _ in range(3):
         library.refresh()
-    refusals = [record for record in caplog.records if "generation_refused" in record.message]
-    assert (library.view().number, len(refusals)) == (1, 1)
+    assert library.view().number == 1
+    assert [(event["serving"], event["again_in_s"]) for event in refusals(caplog)] == [(1, None)]
+
+
+def test_a_generation_that_could_not_be_opened_for_want_of_descriptors_serves_later(index, scorer, shards, caplog):
+    """Whichever of its files was the one too many: CURRENT, the manifest, an array or the vocabulary."""
+    libraries = {left: SegmentLibrary(scorer, index) for left in (0, 1, 3, 8)}
+    reindex(scorer, shards[:1], index, keep=7)
+    for left, library in libraries.items():
+        with descriptors_left(left):
+            library.refresh()
+            assert library.view().number == 1
+    assert all("Too many open files" in event["reason"] for event in refusals(caplog))
+    assert [event["again_in_s"] for event in refusals(caplog)] == [1.0] * len(libraries)
+    wait_until(lambda: {library.view().number for library in libraries.values()} == {2})
+
+
+def test_no_exception_ends_the_watch_for_generations(index, scorer, shards, caplog):
+    """One that nobody foresaw is told by its kind and tried again; a generation that does not fit is not."""
+    ahead = [None, ZeroDivisionError("unforeseen"), None]
+    misfits = [None, VocabularyMismatch("generation", "a", "bundle", "b"), None]
+
+    def check_by(errors: list[Exception | None]) -> Callable[[object], None]:
+        def check(_: object) -> None:
+            error = errors.pop(0)
+            if error is not None:
+                raise error
+
+        return check
+
+    unlucky, unfit = CurrentView(index, None, check_by(ahead)), CurrentView(index, None, check_by(misfits))
+    reindex(scorer, shards[:1], index, keep=7)
+    unfit.refresh()
+    wait_until(lambda: unlucky.view().number == 2)
+    told = [(event["reason"].split(":")[0], event["again_in_s"]) for event in refusals(caplog)]
+    assert told == [("VocabularyMismatch", None), ("ZeroDivisionError", 1.0)]
+    unfit.refresh()
+    assert (len(misfits), unfit.view().number) == (1, 1)
+
+
+def test_where_the_system_has_no_thread_to_give_the_old_generation_answers_and_the_switch_comes_later(
+    library, index, scorer, shards, caplog
+):
+    reindex(scorer, shards[:1], index, keep=7)
+    time.sleep(0.002)  # the disk is looked at once a millisecond
+    before = threading.stack_size(1 << 46)  # more than there is to address
+    try:
+        assert library.view().number == 1
+    finally:
+        threading.stack_size(before)
+    assert [event["reason"] for event in refusals(caplog)] == ["RuntimeError: can't start new thread"]
+    wait_until(lambda: library.view().number == 2)
 
 
 def test_a_generation_with_a_flipped_bit_is_refused_before_it_serves(library, index, scorer, shards):
@@ -139,6 +216,31 @@ def test_a_generation_of_another_feature_space_is_refused(tmp_path, index):
     other = Bundle.open(write_tiny_bundle(tmp_path / "other", spec=spec))
     with OnnxScorer(other) as scorer, pytest.raises(FeatureSpaceMismatch):
         SegmentLibrary(scorer, index)
+
+
+def test_a_generation_that_would_not_be_served_is_not_activated(
+    library, index, reversed_scorer, tmp_path, scorer, shards
+):
+    """Of another vocabulary, of another feature space, damaged, or gone."""
+    spec = FeatureSpec.parse("audio:6")
+    files = write_shards(tmp_path / "narrow", make_videos(3, spec=spec), 1, spec)
+    reindex(reversed_scorer, shards, index, keep=7)
+    with OnnxScorer(Bundle.open(write_tiny_bundle(tmp_path / "other", spec=spec))) as other:
+        reindex(other, files, index, keep=7, keep_generations=9)
+    reindex(scorer, shards, index, keep=7, keep_generations=9)
+    (index.root / "4" / "codes.npy").unlink()
+    index.activate(1)
+    library.refresh()
+    for number, kind, told in (
+        (2, InvalidInput, f"generation 2 has vocabulary {reversed_scorer.bundle.vocabulary.digest}; wanted"),
+        (3, InvalidInput, f"generation 3 has feature space {spec.space}; wanted"),
+        (4, GenerationCorrupt, "codes.npy"),
+        (5, UnknownGeneration, "no generation 5"),
+    ):
+        with pytest.raises(kind, match=re.escape(told)):
+            library.activate(number)
+        assert index.current() == 1
+    assert library.activate(1).number == 1
 
 
 def test_after_a_refused_generation_the_next_good_one_serves(library, index, scorer, shards):

@@ -51,11 +51,15 @@ def test_a_flipped_bit_in_frames_is_found_and_the_others_are_served(directory):
         assert len(store.changes(0, BUNDLE)) == VIDEOS, "the codes are whole"
 
 
-def test_a_flipped_bit_in_codes_is_found(directory):
+def test_a_flipped_bit_in_codes_is_found_and_the_others_are_served(directory):
     path = directory / DATA_FILE
     flip(path, path.read_bytes().index(codes_of(7, BUNDLE, LONG).tobytes()) + 99, 1)
-    with LiveStore.open(directory, SPACE) as store, pytest.raises(LiveStoreCorrupt, match="table codes"):
-        store.changes(0, BUNDLE)
+    with LiveStore.open(directory, SPACE) as store:
+        with pytest.raises(LiveStoreCorrupt, match="table codes"):
+            store.verify()
+        (damaged,) = [change for change in store.changes(0, BUNDLE) if change.damage]
+        assert (damaged.video_id, damaged.codes, "table codes" in damaged.damage) == ("v7", None, True)
+        assert len(store.changes(0, BUNDLE)) == VIDEOS
 
 
 def test_a_damaged_record_can_be_replaced_by_a_new_upload_or_deleted(directory):

@@ -1,5 +1,6 @@
 """Without room, an upload is refused in words and reading goes on; with room again, so does writing, at once."""
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from segsearch.core.errors import StorageFull
+from segsearch.core.errors import StorageFailed, StorageFull
+from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from tests.conftest import ROOT
 from tests.live_videos import SPACE, frames_of
@@ -122,6 +124,7 @@ PUBLISHED = """
 import os, sys
 from pathlib import Path
 from segsearch.core.bundle import Bundle
+from segsearch.core.errors import StorageFull
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
@@ -162,6 +165,8 @@ with OnnxScorer(Bundle.open(bundle), batch=8) as scorer:
             try:
                 done = publish()
                 break
+            except StorageFull:
+                refused += 1
             except OSError as error:
                 assert error.errno == 28, error
                 refused += 1
@@ -180,3 +185,55 @@ print("went on after", refused)
 def test_a_generation_that_finds_no_room_leaves_the_one_before_and_nothing_else(tmp_path, tiny_bundle, shards, how):
     where = [str(tmp_path), str(tiny_bundle.directory), str(shards[0]), how]
     run_on_a_small_disk(tmp_path, sys.executable, "-c", PUBLISHED, *where)
+
+
+# Makes generations current on a disk that is full, and again once it is not; in a process of its own.
+ACTIVATED = """
+import sys
+from pathlib import Path
+import pytest
+from segsearch.core.errors import StorageFull
+from segsearch.service.index.index_directory import IndexDirectory
+from tests.unit.test_index_generation import publish
+
+index, ballast = IndexDirectory(Path(sys.argv[1]) / "index"), Path(sys.argv[1]) / "ballast"
+
+class OnAFullDisk(IndexDirectory):
+    def publish(self, *given, **named):
+        fill_up()
+        super().publish(*given, **named)
+
+def fill_up():
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while file.write(bytes(4_096)):
+            pass
+
+publish(index), publish(index)
+fill_up()
+with pytest.raises(StorageFull, match="No space left on device; wanted room"):
+    index.activate(1)
+assert (index.current(), index.numbers()) == (2, [1, 2])
+ballast.unlink()
+with pytest.raises(StorageFull):
+    publish(OnAFullDisk(index.root))
+assert (index.current(), index.numbers()) == (2, [1, 2])
+ballast.unlink()
+index.activate(1)
+assert (publish(index), index.current()) == (3, 3)
+print("went on after")
+"""
+
+
+def test_a_generation_that_cannot_become_current_for_want_of_room_is_answered_by_storage_full(tmp_path):
+    run_on_a_small_disk(tmp_path, sys.executable, "-c", ACTIVATED, str(tmp_path))
+
+
+def test_a_lock_that_cannot_be_taken_for_want_of_descriptors_is_answered_by_storage_failed(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(StorageFailed) as refused:
+            IndexDirectory(tmp_path).check_idle()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not isinstance(refused.value, StorageFull)

@@ -43,6 +43,31 @@ def upload_all(library):
         library.add(video.id, video.frames, 1)
 
 
+@pytest.mark.parametrize("what", ["codes", "frames"])
+def test_one_damaged_upload_is_hidden_and_keeps_no_other_from_being_found(scorer, index, what):
+    space, digest = scorer.bundle.manifest.features.space, scorer.bundle.digest
+    with LiveStore.open(index.root / LIVE, space) as store:
+        upload_all(SegmentLibrary(scorer, index, store))
+        data, damaged = store.path, store.get(UPLOADS[2].id)
+    whole = (damaged.codes[digest] if what == "codes" else damaged.frames).tobytes()
+    data.write_bytes(data.read_bytes().replace(whole, whole[:1] + bytes([whole[1] ^ 4]) + whole[2:]))  # old copies, too
+    names = {video.id for video in UPLOADS}
+    shown = names - ({damaged.video_id} if what == "codes" else set())
+    with LiveStore.open(index.root / LIVE, space) as store:
+        library = SegmentLibrary(scorer, index, store)
+        assert names & set(library.search("Rain", SEARCH_LIMIT).video_ids) == shown
+        compact(index, store)
+        library.refresh()
+        assert names & set(library.search("Rain", SEARCH_LIMIT).video_ids) == shown
+        library.delete(damaged.video_id)
+        assert damaged.video_id not in library.search("Rain", SEARCH_LIMIT).video_ids
+        with pytest.raises(UnknownVideo):
+            library.delete(damaged.video_id)
+        library.add(damaged.video_id, UPLOADS[2].frames, 1)
+        assert names <= set(library.search("Rain", SEARCH_LIMIT).video_ids)
+        store.verify()
+
+
 def test_an_upload_is_in_the_next_answer(live, scorer):
     before = live.search("Rain", SEARCH_LIMIT)
     video = UPLOADS[0]

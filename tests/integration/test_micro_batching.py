@@ -225,6 +225,16 @@ def test_a_full_queue_is_a_problem_that_says_when_to_come_back_and_searches_go_o
     assert value(client, "segsearch_queue_wait_seconds_count") == 5
 
 
+def test_a_caller_is_not_somebody_else_for_naming_another_address(client, gated):
+    threads, _ = in_background(lambda: send(client, video(1)), 5)
+    until(lambda: value(client, "segsearch_queue_videos") == 5)
+    claimed = {"content-type": NPY, "x-forwarded-for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
+    problem(client.post("/score", content=npy_of(video(1)), headers=claimed), 503, "queue-full")
+    gated.open()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
 def test_searches_find_a_thread_however_many_uploads_wait(gated, served_library):
     """More of them than the server has worker threads."""
     library = SegmentLibrary(queued := BatchingScorer(gated, batch_wait_ms=0), served_library.index)
@@ -242,7 +252,7 @@ def test_a_client_that_leaves_takes_its_video_along(client, gated):
     threads, _ = in_background(lambda: send(client, video(1)), 1)
     gated.wait_for_run()
     body = npy_of(video(2))
-    head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: {NPY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {NPY}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection((client.base_url.host, client.base_url.port), timeout=PATIENCE_S) as raw:
         raw.sendall(head.encode() + body)
         until(lambda: value(client, "segsearch_queue_videos") == 2)
@@ -254,11 +264,11 @@ def test_a_client_that_leaves_takes_its_video_along(client, gated):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
-def test_the_system_prefers_every_other_thread_to_one_that_scores(queued, gated):
-    waiting = queued.submit(video(0))
+def test_the_system_prefers_every_other_thread_to_those_that_score_and_read_uploads(client, gated):
     gated.open()
-    waiting.result(PATIENCE_S)
+    assert send(client, video(0)).status_code == 200
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    scoring = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("scoring-")]
-    assert all(os.getpriority(os.PRIO_PROCESS, number) > own for number in scoring)
-    assert scoring
+    for kind in ("scoring-", "score_"):
+        threads = [thread.native_id for thread in threading.enumerate() if thread.name.startswith(kind)]
+        assert threads
+        assert all(os.getpriority(os.PRIO_PROCESS, number) > own for number in threads)

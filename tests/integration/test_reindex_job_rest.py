@@ -17,7 +17,10 @@ from segsearch.core.errors import ConfigError, IndexBusy, UnknownJob
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex_process import KEPT, Progress, ReindexJobs, State, Wish, _progress, _reason
 from segsearch.service.library import SegmentLibrary
+from segsearch.service.processes.plan import Plan
+from segsearch.service.processes.serving import _as_here
 from segsearch.service.scoring.bundle_folder import BundleFolder
+from segsearch.service.settings import Settings
 from tests.integration.test_model_reload import open_scorer
 from tests.library_fixtures import make_videos, serving, write_shards
 from tests.rest_bodies import problem
@@ -117,6 +120,17 @@ def test_the_lock_is_the_processs_and_outlives_who_started_it(index, jobs, root)
         process.kill()
 
 
+def test_a_job_that_has_ended_is_not_told_as_running_while_another_one_is_about_to_start(index, jobs):
+    folder = index.root / "jobs/20260101-000000-00000000"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text('{"created_at": "", "wish": {"shards": []}}')
+    (folder / "stdout").write_text('{"generation": 2}')
+    (index.root / "jobs/.lock").write_text(folder.name)
+    with (index.root / "jobs/.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert jobs.job(folder.name).state is State.done
+
+
 SHARDS = ("../*.tfrecord", "/etc/*", "new/../../x", "nothing*", "new", "..", "out/*", "\0")
 
 
@@ -197,6 +211,24 @@ def test_a_reason_names_files_without_their_folders():
 def test_every_option_of_a_servers_jobs_is_one_of_reindex():
     command = typer.main.get_command(command_group()).commands["reindex"]
     known = {name for parameter in command.params for name in parameter.opts}
-    used = {"--frame-limit", "--batch", "--threads", "--provider", "--precision", "--cache", "--keep", "--scores",
-            "--embeddings", "--on-error", "--data", "--bundle", "--index"}  # fmt: skip
-    assert used <= known
+    as_here = _as_here(plan_of(Settings()))
+    used = {"--keep", "--scores", "--embeddings", "--on-error", "--data", "--bundle", "--index"}
+    assert used | set(as_here[::2]) <= known
+
+
+def test_a_servers_jobs_keep_as_many_generations_as_it_was_told():
+    options = _as_here(plan_of(Settings(keep_generations=10)))
+    assert options[options.index("--keep-generations") + 1] == "10"
+
+
+def plan_of(settings: Settings) -> Plan:
+    return Plan(settings=settings, index=Path("index"), bundle=Path("bundle"), cache=Path("cache"))
+
+
+def test_a_job_that_the_disk_refuses_to_note_is_no_job_and_no_bug(client, index):
+    (index.root / "jobs").write_text("in the way")
+    problem(client.post("/reindex", json={"shards": ["new/*.tfrecord"]}), 503, "storage-failed")
+    (index.root / "jobs").unlink()
+    started = client.post("/reindex", json={"shards": ["new/*.tfrecord"]})
+    assert started.status_code == 202
+    assert ended(client, started.json()["job"])["state"] == "done"

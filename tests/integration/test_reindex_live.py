@@ -1,15 +1,23 @@
 """A reindex over a live store: uploads are found before, during and after the switch; what was deleted stays away."""
 
+import time
+
 import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import BadRecord, DataError
+from segsearch.core.errors import BadRecord, DataError, LackingScores, StorageFailed
+from segsearch.core.score_codes import encode_probabilities
 from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.view import View
+from segsearch.service.jobs.catching_up import CatchingUp
+from segsearch.service.jobs.compaction import compact
 from segsearch.service.jobs.engines import InProcess
 from segsearch.service.jobs.live_videos import replay
 from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.library_fixtures import make_videos, write_shards
 from tests.tiny_model import SPEC, write_tiny_bundle
@@ -30,6 +38,22 @@ def next_scorer(tmp_path_factory):
     bundle = Bundle.open(write_tiny_bundle(tmp_path_factory.mktemp("next"), seed=8))
     with OnnxScorer(bundle, batch=8, threads=1) as opened:
         yield opened
+
+
+@pytest.mark.parametrize("what", ["codes", "frames"])
+def test_one_damaged_upload_keeps_no_other_from_being_scored_again(tmp_path, scorer, next_scorer, shards, what):
+    videos, place, digest = make_videos(4, seed=21, prefix="up"), tmp_path / "live", scorer.bundle.digest
+    with LiveStore.open(place, SPEC.space, map_bytes=16 << 20) as store:
+        for video in videos:
+            upload(store, scorer, video)
+        data, damaged = store.path, store.get(videos[1].id)
+    whole = (damaged.codes[digest] if what == "codes" else damaged.frames).tobytes()
+    data.write_bytes(data.read_bytes().replace(whole, whole[:1] + bytes([whole[1] ^ 4]) + whole[2:]))  # old copies, too
+    index = IndexDirectory(tmp_path / "index")
+    with LiveStore.open(place, SPEC.space, map_bytes=16 << 20) as store:
+        reindex(next_scorer, shards, index, keep=KEEP, store=store)
+    left_out = {damaged.video_id} if what == "frames" else set()  # codes are made anew
+    assert {video.id for video in videos} - set(ids_of(index)) == left_out
 
 
 def codes_of(scorer, frames):
@@ -200,10 +224,37 @@ def stop_behind_the_uploads(index, scorer, shards, store):
     """A reindex that cannot publish: a file lies where its generation should go. Returns how many pieces are left."""
     index.root.mkdir()
     (index.root / "1").write_text("in the way")
-    with pytest.raises(OSError, match=r"1'"):
+    with pytest.raises(StorageFailed, match=r"1'"):
         reindex(scorer, shards, index, keep=9, store=store)
     (index.root / "1").unlink()
     return len(list(index.root.glob(".work-*/*.scores")))
+
+
+def test_a_server_scores_again_what_the_model_before_scored_once_the_generation_s_own_is_loaded(
+    tmp_path, store, scorer, next_scorer, shards
+):
+    index = IndexDirectory(tmp_path / "index")
+    reindex(next_scorer, shards, index, keep=KEEP, store=store)
+    library = SegmentLibrary(OnnxScorer(scorer.bundle, batch=8, threads=1), index, store)
+    for video in make_videos(20, seed=5, prefix="up"):
+        library.add(video.id, video.frames, 1)
+    with CatchingUp(library.catch_up, look_every_s=0.01, retry_s=0.01):
+        time.sleep(0.1)
+        assert library.view().delta.lacking == 20, "it is not the generation's own model"
+        with pytest.raises(LackingScores):
+            compact(index, store)
+        library.use(next_scorer)
+        deadline = time.monotonic() + 60
+        while library.view().delta.lacking:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    done = compact(index, store)
+    assert done is not None
+    rain = library.view().vocabulary.find("Rain")
+    own = encode_probabilities(next_scorer.score(video.frames).probabilities[:, rain])
+    page = library.search("Rain", KEEP, view=View.of(index.open_current(), Delta.empty(len(library.view().vocabulary))))
+    assert done.manifest.bundle.digest == next_scorer.bundle.digest
+    assert sorted(page.codes[[name == video.id for name in page.video_ids]].tolist()) == sorted(own.tolist())
 
 
 def test_replay_ends_where_uploads_never_do(store, scorer, next_scorer):

@@ -254,6 +254,16 @@ def test_an_admin_action_leaves_one_line_with_key_and_request(client, keys, capl
     assert all(keys[scope].split(".")[2] not in caplog.text for scope in Scope)
 
 
+def test_a_deletion_leaves_one_too_whatever_becomes_of_it(client, keys, caplog):
+    other = {**bearer(keys["write"]), "origin": "https://elsewhere.example"}
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        for headers in (bearer(keys["write"]), bearer(keys["read"]), other):
+            client.delete("/videos/v001", headers=headers)
+    lines = events(caplog, "admin_action")
+    assert [(line["key"], line["status"]) for line in lines] == [("write", 409), ("read", 403), (None, 403)]
+    assert {(line["method"], line["path"]) for line in lines} == {("DELETE", "/videos/v001")}
+
+
 def test_requests_are_logged_where_that_is_asked_for(served_library, caplog):
     with (
         caplog.at_level(logging.INFO, "segsearch.service"),

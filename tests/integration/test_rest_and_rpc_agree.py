@@ -6,16 +6,19 @@ import httpx
 import numpy as np
 import pytest
 
+from segsearch.core.bundle import Bundle
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
+from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.settings import Settings
 from segsearch.v1 import search_pb2 as pb
 from tests.library_fixtures import make_videos, serving
 from tests.messages_as_rest import bundle, comparison, generation, plain, scored, search, similar, tag, video
 from tests.rpc_serving import failure, info, stub_of
+from tests.tiny_model import NAMES, write_tiny_bundle
 
 VIDEO = make_videos(1, seed=9, prefix="up")[0]
 FRAMES = VIDEO.frames.tobytes()
@@ -151,6 +154,20 @@ def test_generations(two_generations):
     assert plain(rest.post("/generations/1:activate"), activated) == activated
 
 
+def test_a_generation_that_would_not_be_served_is_not_activated(library, index, tmp_path, shards):
+    with OnnxScorer(Bundle.open(write_tiny_bundle(tmp_path / "reversed", names=NAMES[::-1])), batch=8) as other:
+        reindex(other, shards[:1], index, keep=7)
+    index.activate(1)
+    with serving(library, LIMITS) as rest, stub_of(library, LIMITS) as rpc:
+        answer = rest.post("/generations/2:activate")
+        told = info(failure(rpc.ActivateGeneration, pb.ActivateGenerationRequest(number=2)))
+    problem = answer.json()
+    facts = {name: problem[name] for name in ("field", "found", "wanted")}
+    assert (answer.status_code, problem["type"]) == (422, "/problems/invalid-input")
+    assert (told.reason, dict(told.metadata)) == ("invalid-input", facts)
+    assert index.current() == 1
+
+
 @pytest.mark.parametrize("options", [{}, {"k": 7}, {"k": 20, "limit": 3}, {"limit": 0}])
 def test_comparisons_of_generations(two_generations, options):
     rest, rpc = two_generations
@@ -254,7 +271,8 @@ UPLOADS = {
     "no tags": (VIDEO.frames, {"top": 0}, "invalid-input"),
     "too many tags": (VIDEO.frames, {"top": 1001}, "invalid-input"),
     "an id with a comma": (VIDEO.frames, {"video": "a,b"}, "invalid-input"),
-    "indexing": (VIDEO.frames, {"index": True}, "not-indexing"),
+    "indexing": (VIDEO.frames, {"video": "mine", "index": True}, "not-indexing"),
+    "indexing without an id": (VIDEO.frames, {"index": True}, "invalid-input"),
 }
 
 

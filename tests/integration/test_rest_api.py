@@ -150,3 +150,10 @@ def test_every_reference_in_openapi_leads_somewhere(client):
     document = client.get("/openapi.json").json()
     references = [part.split('"')[0] for part in json.dumps(document).split('"#/components/schemas/')[1:]]
     assert set(references) <= set(document["components"]["schemas"])
+
+
+def test_a_tag_of_many_digits_is_one_that_is_not_there_or_too_long_to_be_looked_for(client):
+    for path in ("/videos/v001", "/search"):
+        assert client.get(path, params={"tag": "9" * 1_000}).json()["type"] == "/problems/unknown-tag"
+        answer = client.get(path, params={"tag": "9" * 5_000})
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-input")

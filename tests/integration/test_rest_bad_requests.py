@@ -174,7 +174,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(client):
 def test_a_body_that_hides_its_length_is_cut_at_the_limit(client):
     """Chunks without a Content-Length, a little past the limit, then silence: the answer comes without waiting."""
     with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as raw:
-        raw.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\n"
+        raw.sendall(b"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-npy\r\n"
                     b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
         for _ in range(101):
             raw.sendall(b"3e8\r\n" + bytes(1000) + b"\r\n")
@@ -183,7 +183,7 @@ def test_a_body_that_hides_its_length_is_cut_at_the_limit(client):
 
 def test_a_client_that_leaves_in_mid_body_is_no_failure_of_ours(client, caplog):
     with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as raw:
-        raw.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nhalf")
+        raw.sendall(b"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n\r\nhalf")
         time.sleep(0.1)
     assert client.get("/livez").status_code == 200
     assert "request_failed" not in caplog.text

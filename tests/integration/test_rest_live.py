@@ -117,3 +117,12 @@ def test_metrics_tell_what_is_live(served, videos):
     assert f"segsearch_live_segments {segments}.0" in told
     assert f"segsearch_live_bytes {2 * len(NAMES) * segments}.0" in told
     assert {"segsearch_hidden_videos 1.0", "segsearch_live_sequence 2.0"} <= set(told)
+
+
+def test_two_uploads_without_a_name_do_not_take_each_others_place(served):
+    for each in UPLOADS[:2]:
+        body, headers = npy(each.frames), {"content-type": "application/x-npy"}
+        answer = served.post("/score", params={"index": True}, content=body, headers=headers)
+        problem(answer, 422, "invalid-input")
+        assert answer.json()["field"] == "query.video_id"
+    assert search(served).json()["sequence"] == 0

@@ -35,7 +35,7 @@ def statuses(answer: bytes) -> list[int]:
 
 def head(target: str, *lines: str, method: str = "GET") -> bytes:
     return "\r\n".join(
-        [f"{method} {target} HTTP/1.1", "Host: x", "Connection: close", *lines, "", ""]
+        [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *lines, "", ""]
     ).encode("latin-1")  # fmt: skip
 
 

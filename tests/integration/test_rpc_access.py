@@ -235,3 +235,12 @@ def test_an_admin_action_leaves_one_line_with_key_and_request(channel, keys, cap
         ("r-1", "read", "PERMISSION_DENIED", "ActivateGeneration"),
     ]
     assert all(keys[scope].split(".")[2] not in caplog.text for scope in Scope)
+
+
+def test_a_deletion_leaves_one_too_that_names_the_video(channel, keys, caplog):
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        for caller in ("write", "read"):
+            outcome(channel, "DeleteVideo", bearer(keys[caller]))
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "segsearch.service"]
+    told = [(line["key"], line["status"], line.get("video")) for line in lines if line["event"] == "admin_action"]
+    assert told == [("write", "FAILED_PRECONDITION", "v001"), ("read", "PERMISSION_DENIED", None)]

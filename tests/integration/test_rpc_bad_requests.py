@@ -80,7 +80,7 @@ def test_a_generation_that_is_not_there_is_named_without_a_path(stub, served_lib
 
 def test_a_server_that_only_searches_says_so(stub):
     for method, request in (
-        ("Score", pb.ScoreRequest(frames=FRAMES, index=True)),
+        ("Score", pb.ScoreRequest(video="mine", frames=FRAMES, index=True)),
         ("DeleteVideo", pb.DeleteVideoRequest(video="v001")),
     ):
         error = failure(getattr(stub, method), request)

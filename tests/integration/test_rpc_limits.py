@@ -24,7 +24,7 @@ from segsearch.service.settings import Settings
 from segsearch.v1 import search_pb2 as pb
 from segsearch.v1.search_pb2_grpc import SegmentSearchStub
 from tests.plain_scorer import PlainScorer
-from tests.rpc_serving import TIMEOUT_S, details, failure, reason, rpc_serving, stub_of
+from tests.rpc_serving import TIMEOUT_S, details, failure, info, reason, rpc_serving, stub_of
 from tests.tiny_model import SPEC
 
 FRAMES = bytes(5 * SPEC.size)
@@ -326,10 +326,27 @@ def test_reflection_takes_a_few_callers_at_a_time(served_library):
 
     with rpc_serving(served_library, Settings(shutdown_s=5)) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        open_ = [stub.ServerReflectionInfo(asks(), timeout=TIMEOUT_S) for _ in range(calls.PUBLIC_LIMIT)]
+        open_ = [stub.ServerReflectionInfo(asks(), timeout=TIMEOUT_S) for _ in range(calls.REFLECTION_LIMIT)]
         for each in open_:
             next(each)
-        error = failure(stub.ServerReflectionInfo, asks())
-        assert reason(error) == "too-many-calls"
+        refused = [failure(stub.ServerReflectionInfo, asks()) for _ in range(calls.PUBLIC_LIMIT)]
+        assert {reason(error) for error in refused} == {"too-many-calls"}
+        assert info(refused[0]).metadata["limit"] == str(calls.REFLECTION_LIMIT)
         assert SegmentSearchStub(channel).ListTags(pb.ListTagsRequest(), timeout=TIMEOUT_S).tags
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
         stop.set()
+
+
+def test_reflection_ends_however_often_it_is_asked_something(served_library, monkeypatch):
+    monkeypatch.setattr("segsearch.service.rpc.server.REFLECTION_S", 0.5)
+    stop = threading.Event()
+
+    def asks():
+        while not stop.wait(0.1):
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+    with rpc_serving(served_library, Settings(shutdown_s=5)) as channel:
+        error = failure(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo, asks())
+        stop.set()
+        assert error.code() is StatusCode.CANCELLED  # by the server: the client had half a minute

@@ -185,7 +185,8 @@ def test_a_request_under_way_is_answered_after_sigterm(index, tiny_bundle):
     with server(index, tiny_bundle) as (url, process):
         port = httpx.URL(url).port
         with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as raw:
-            head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\nContent-Length: {len(body)}"
+            head = "POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-npy"
+            head += f"\r\nContent-Length: {len(body)}"
             raw.sendall(f"{head}\r\n\r\n".encode() + body[:100])
             time.sleep(0.3)  # the request is being read
             process.send_signal(signal.SIGTERM)

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -28,8 +28,8 @@ class Impatient(Connection):
 
 
 @pytest.fixture(scope="module")
-def address(served_library: SegmentLibrary) -> Iterator[tuple[str, int]]:
-    """Where a server with short limits listens."""
+def server(served_library: SegmentLibrary) -> Iterator[uvicorn.Server]:
+    """A server with short limits."""
     settings = Settings(port=0, body_limit_bytes=100_000)
     listening = bind(settings)
     # Connections inherit it: what a client does not take is soon more than the kernel keeps for it.
@@ -41,10 +41,17 @@ def address(served_library: SegmentLibrary) -> Iterator[tuple[str, int]]:
     while not server.started:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    yield listening.getsockname()
+    yield server
     server.should_exit = True
     thread.join()
     listening.close()
+
+
+@pytest.fixture(scope="module")
+def address(server: uvicorn.Server) -> tuple[str, int]:
+    """Where it listens."""
+    found: tuple[str, int] = server.servers[0].sockets[0].getsockname()
+    return found
 
 
 @pytest.fixture
@@ -81,18 +88,18 @@ def test_a_connection_that_asks_nothing_is_closed(raw):
 
 
 def test_a_head_that_trickles_in_is_cut_however_steadily_it_does(raw):
-    raw.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+    raw.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n")
     trickle(raw, b"X-A: b\r\n")
 
 
 def test_a_second_head_has_its_time_too(raw):
-    raw.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    raw.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert raw.recv(12) == b"HTTP/1.1 200"
     trickle(raw, b"G")
 
 
 def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(raw):
-    raw.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    raw.sendall(b"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(101):
         raw.sendall(b"3e8\r\n" + bytes(1000) + b"\r\n")
     assert raw.recv(12) == b"HTTP/1.1 413"
@@ -105,7 +112,36 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(address):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(address)
         raw.settimeout(PATIENCE_S)
-        trickle(raw, b"GET /search?tag=Rain&k=1000 HTTP/1.1\r\nHost: x\r\n\r\n" * 50, pause_s=0.05)
+        trickle(raw, b"GET /search?tag=Rain&k=1000 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 50, pause_s=0.05)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def ask_until_some_is_left(server: uvicorn.Server, raw: socket.socket, request: bytes) -> None:
+    """Asks until the kernel takes no more of the answers."""
+    until(lambda: raw.getsockname() in (each.client for each in server.server_state.connections))
+    connection = next(each for each in server.server_state.connections if each.client == raw.getsockname())
+    while not connection.transport.get_write_buffer_size():
+        wanted = server.server_state.total_requests + 1
+        raw.sendall(request)
+        until(lambda wanted=wanted: server.server_state.total_requests == wanted)
+    assert not connection.flow.write_paused  # it is less than what the server would wait for
+
+
+@pytest.mark.parametrize("more", ["", "Connection: close\r\n"])
+def test_a_client_that_does_not_take_the_little_that_is_left_is_let_go(server, address, more):
+    request = f"GET /search?tag=Rain&k=1000 HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n".encode()
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(address)
+        ask_until_some_is_left(server, raw, request.replace(more.encode(), b""))
+        raw.sendall(request)
+        until(lambda: raw.getsockname() not in (each.client for each in server.server_state.connections))
 
 
 def test_others_are_answered_meanwhile(address):

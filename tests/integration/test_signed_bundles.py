@@ -3,6 +3,8 @@
 import base64
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -11,13 +13,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from typer.testing import CliRunner
 
 from segsearch.core.bundle import SIGNATURE, SIGNATURE_LIMIT_BYTES, Bundle, write_bundle
-from segsearch.core.errors import BundleRefused, ConfigError, SignatureRefused
+from segsearch.core.errors import BundleRefused, ConfigError, ModelNotLoaded, SignatureRefused
 from segsearch.export.cli import export
 from segsearch.export.signing import signer
 from segsearch.service.scoring.bundle_cli import bundle as command
+from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.signed import check_signature
 from tests.integration.test_export import checkpoint_of
-from tests.tiny_model import NAMES, TinyModel, tiny_manifest, vocabulary_of
+from tests.integration.test_model_reload import open_scorer
+from tests.tiny_model import NAMES, TinyModel, tiny_manifest, vocabulary_of, write_tiny_bundle
 
 VOCABULARY, MODEL = vocabulary_of(), TinyModel.seeded(len(NAMES))
 
@@ -193,3 +197,36 @@ def test_a_key_that_cannot_sign_ends_an_export_before_any_work(tmp_path, keys):
     done = invoked(checkpoint, "--out", tmp_path / "b", "--sign-key", keys / "junk.pem", command=export)
     assert isinstance(done.exception, ConfigError)
     assert not (tmp_path / "b").exists()
+
+
+# Where a key is wanted of every bundle
+
+
+def test_a_server_that_wants_a_key_loads_what_is_signed_with_it_and_nothing_else(tmp_path, keys, scorer):
+    root = tmp_path / "bundles"
+    written(root, keys)
+    write_tiny_bundle(root / "unsigned", seed=8)
+    folder = BundleFolder(root, open_scorer, keys / "ours.pub")
+    folder.scorer("tiny", scorer).close()
+    with pytest.raises(ModelNotLoaded, match=r"not signed; wanted model\.sig"):
+        folder.scorer("unsigned/tiny", scorer)
+    with pytest.raises(ModelNotLoaded, match="does not match the provided public key"):
+        BundleFolder(root, open_scorer, keys / "theirs.pub").scorer("tiny", scorer)
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "told"), [("ours", 0, ""), ("theirs", 1, "does not match the provided public")]
+)
+def test_a_reindex_and_a_server_with_another_key_do_not_begin(tmp_path, keys, shards, key, code, told):
+    directory, index = written(tmp_path, keys), tmp_path / "index"
+    common = ("--bundle", directory, "--index", index, "--bundle-key", keys / f"{key}.pub", "--threads", 1)
+    reindexed = run("reindex", *common, "--data", shards[0], "--batch", 8)
+    assert (reindexed.returncode, told in reindexed.stderr) == (code, True), reindexed.stderr
+    index.mkdir(exist_ok=True)
+    checked = run("serve", *common, "--check")
+    assert (checked.returncode, told in checked.stderr) == (code, True), checked.stderr
+
+
+def run(*words) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", "from segsearch.core.cli import main; main()", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)

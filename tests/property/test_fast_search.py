@@ -1,10 +1,13 @@
 """The fast path to /search and the plain route are twins: whatever is asked, and whatever changes in between."""
 
 import asyncio
+import gc
 import gzip
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from weakref import ref
 
 import pytest
 from backports import zstd
@@ -21,6 +24,7 @@ from segsearch.service.rest.app import build, build_api
 from segsearch.service.rest.exchange import Exchanges
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.search_answers import Answer
+from segsearch.service.rpc.hot_answers import HotAnswers
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
@@ -229,6 +233,20 @@ def test_a_cache_forgets_with_the_view(library):
     library.add("another", make_videos(1, seed=78)[0].frames, 1)
     assert cache.get(library.view(), asked) is None
     cache.put(view, asked, answer_of(1))  # of a view that is past
+    assert cache.get(library.view(), asked) is None
+
+
+@pytest.mark.parametrize("cache", [AnswerCache(1 << 20), HotAnswers()])
+def test_a_view_whose_answers_are_kept_goes_when_nobody_else_holds_it(library, cache):
+    view = replace(library.view())
+    asked, answer = ((b"tag=Rain", None), answer_of(1)) if isinstance(cache, AnswerCache) else (b"asked", b"answer")
+    cache.get(view, asked)
+    cache.put(view, asked, answer)
+    assert cache.get(view, asked) is answer
+    gone = ref(view)
+    del view
+    gc.collect()
+    assert gone() is None
     assert cache.get(library.view(), asked) is None
 
 

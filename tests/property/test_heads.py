@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segsearch.core.score_codes import HIGHEST
+from segsearch.core.segments import segment_count
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.view import HEAD, View, live_over
 from segsearch.service.page_making import head_page, page_found
 from segsearch.service.page_memory import Asked
-from tests.live_videos import BUNDLE, CLASSES, SPACE, frames_of
+from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, frames_of
 from tests.scored_generation import write_scored
 
 BASE_VIDEOS, SEGMENTS = 8, 3 * HEAD // 8  # three heads in all
@@ -25,6 +26,8 @@ IDS = [f"b{number}" for number in range(BASE_VIDEOS)] + list("xyz")
 
 changes = st.one_of(
     st.tuples(st.just("put"), st.sampled_from(IDS), st.integers(1, 60), st.sampled_from(("low", "any"))),
+    st.tuples(st.just("put for another model"), st.sampled_from(IDS), st.integers(1, 60)),
+    st.tuples(st.just("score what lacks")),
     st.tuples(st.just("delete"), st.sampled_from(IDS)),
 )
 
@@ -40,6 +43,15 @@ def take(store: LiveStore, change: tuple, random: np.random.Generator) -> None:
             store.put(video_id, frames_of(count, 5 * count), {BUNDLE: uploaded(random, count, 0, 128)})
         case ("put", video_id, count, _):
             store.put(video_id, frames_of(count, 5 * count), {BUNDLE: uploaded(random, count, 90, 150)})
+        case ("put for another model", video_id, count):
+            store.put(video_id, frames_of(count, 5 * count), {OTHER: uploaded(random, count, 90, 150)})
+        case ("score what lacks",):
+            lacking = store.lacking(0, BUNDLE)
+            counts = [segment_count(len(store.get(video_id).frames)) for _, video_id in lacking]
+            scored = [uploaded(random, count, 90, 150) for count in counts]
+            store.add_codes(
+                BUNDLE, {name: (number, codes) for (number, name), codes in zip(lacking, scored, strict=True)}
+            )
         case ("delete", video_id):
             store.delete(video_id)
 
@@ -111,6 +123,14 @@ def test_an_upload_below_a_head_leaves_it_and_one_among_it_does_not(views):
 def test_a_view_in_which_something_is_gone_takes_nothing_over(views):
     _, after = views
     assert after(("delete", "b0")).heads == [None] * CLASSES
+
+
+def test_what_stood_in_is_gone_from_a_head_once_the_model_itself_has_scored(views):
+    view, after = views
+    following = after(("put for another model", "x", 60))
+    following.find_heads()
+    assert "x" in following.head(0).video_ids
+    assert View.of(view.generation, after(("score what lacks",)).delta, before=following).heads == [None] * CLASSES
 
 
 @pytest.mark.parametrize(("keep", "found"), [(HEAD - 1, 0), (HEAD, HEAD)])

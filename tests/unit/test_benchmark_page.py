@@ -24,9 +24,9 @@ def run_of(*rows, command="python benchmarks/x.py"):
 
 SEARCHES = (
     ("k = 100, first, median", 30.0, "µs", {}),
-    ("k = 100, first, median, fastest (SQLite) / ours", 2.0, "x", {"at_least": 10}),
-    ("k = 100, first, median, Redis / ours", 9.0, "x", {}),
-    ("k = 100, first, median, SQLite / ours", 2.0, "x", {}),
+    ("k = 100, first, median, fastest (SQLite) / ours", 2.0, "", {"at_least": 10}),
+    ("k = 100, first, median, Redis / ours", 9.0, "", {}),
+    ("k = 100, first, median, SQLite / ours", 2.0, "", {}),
     ("k = 100, first, CPU time", 31.0, "µs", {}),
     ("DuckDB is missing: pip install", 0.0, "found", {"at_least": 1}),
 )

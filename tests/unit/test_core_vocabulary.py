@@ -113,3 +113,9 @@ def test_a_word_among_segment_labels_is_damage_but_for_the_header(tmp_path):
     (tmp_path / "s.csv").write_text("Index\n3\nfour\n")
     with pytest.raises(DataError, match="'four'"):
         read_segment_labels(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("digits", [20, 5_000])
+def test_more_digits_than_a_label_index_has_name_no_tag(vocabulary, digits):
+    with pytest.raises(UnknownTag):
+        vocabulary.find("9" * digits)

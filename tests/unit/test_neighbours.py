@@ -125,6 +125,45 @@ def test_a_segment_without_an_embedding_is_nobody_s_neighbour(tmp_path, count):
     assert len(found.nearest(found.vector(10), 5, everybody).ordinals) == 0
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_recall_is_measured_by_segments_whose_embeddings_are_known(tmp_path, monkeypatch, share):
+    monkeypatch.setattr(neighbour_building, "kind_for", lambda _count: "ivf-sq8")
+    embeddings = clustered(6_100, SIZE)
+    embeddings, queries = embeddings[:6_000], unit(embeddings[6_000:])
+    known = np.random.default_rng(1).random(len(embeddings)) >= share
+    embeddings[~known] = 0
+    found = write_generation(tmp_path, embeddings).neighbours
+    ordinals = np.flatnonzero(known)
+    hits = [
+        len(
+            np.intersect1d(
+                found.nearest(query, 100, everybody).ordinals, ordinals[plain(embeddings[known], query, 100)]
+            )
+        )
+        for query in queries
+    ]
+    assert found.about.recall == pytest.approx(np.mean(hits) / 100, abs=0.015)
+    assert np.mean(hits) / 100 >= 0.95
+
+
+@pytest.mark.usefixtures("many")
+def test_where_few_embeddings_are_known_these_are_all_compared(tmp_path):
+    embeddings = clustered(COUNT, SIZE)
+    embeddings[900:] = 0
+    generation = write_generation(tmp_path, embeddings)
+    assert generation.manifest.neighbours == NeighbourIndex("flat", SIZE)
+    assert recall(generation.neighbours, embeddings[:900], unit(embeddings[:20])) == 1
+
+
+@pytest.mark.usefixtures("many")
+def test_where_no_embedding_is_known_that_is_said_and_nobody_is_found(tmp_path, capsys):
+    generation = write_generation(tmp_path, np.zeros((COUNT, SIZE), np.float32))
+    assert "no segment's embedding is known" in capsys.readouterr().err
+    assert generation.manifest.neighbours == NeighbourIndex("flat", SIZE)
+    assert len(generation.neighbours.nearest(unit(clustered(1, SIZE)[0]), 5, everybody).ordinals) == 0
+    generation.verify()
+
+
 def test_equal_embeddings_are_equally_near_and_come_in_order(tmp_path):
     one = clustered(1, SIZE)
     found = write_generation(tmp_path, np.repeat(one, 37, axis=0)).neighbours.nearest(unit(one[0]), 10, everybody)

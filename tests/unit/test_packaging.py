@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import time
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,12 @@ def test_help_answers_and_names_every_command():
     print(f"segsearch --help took {time.perf_counter() - started:.2f} s")
     for command in ("sample", "download", "train", "export", "reindex", "submit", "evaluate", "serve"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize("package", ["segsearch.client", "segsearch.core", "segsearch.v1", "segsearch.inference"])
+def test_what_users_call_says_that_it_is_typed_where_it_is_installed_and_packed(package):
+    assert (files(package) / "py.typed").is_file()
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    inside = package.removeprefix("segsearch.")
+    assert [folder for folder in packed["packages"] if (ROOT / folder / inside / "py.typed").is_file()]
+    assert packed.keys() == {"packages"}  # all of them: nothing is left out by its name

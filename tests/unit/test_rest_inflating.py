@@ -8,6 +8,7 @@ import pytest
 from backports import zstd
 
 from segsearch.core.errors import InputTooLarge, InvalidInput
+from segsearch.service.rest.body_room import BodyRoom
 from segsearch.service.rest.inflating import CHUNK_BYTES, INFLATERS
 from segsearch.service.rest.request_body import inflate_into
 
@@ -28,9 +29,9 @@ def bombs() -> dict[str, bytes]:
 
 def inflate_pieces(coding: str, bomb: bytes) -> None:
     """As the edge does, piece by piece."""
-    inflater, body = INFLATERS[coding](), io.BytesIO()
+    inflater, body = INFLATERS[coding](), BodyRoom(BOMB_BYTES).body(LIMIT_BYTES)
     for at in range(0, len(bomb), PIECE_BYTES):
-        inflate_into(body, inflater, bomb[at : at + PIECE_BYTES], LIMIT_BYTES)
+        inflate_into(body, inflater, bomb[at : at + PIECE_BYTES])
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

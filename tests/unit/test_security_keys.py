@@ -2,6 +2,7 @@
 
 import json
 import logging
+import resource
 import stat
 import subprocess
 import sys
@@ -121,6 +122,38 @@ def test_a_file_that_breaks_leaves_the_keys_as_they_were_and_says_so_once(file, 
         assert [ring.find(anna) is not None for _ in range(3)] == [True] * 3
     assert [json.loads(record.message)["event"] for record in caplog.records] == ["keys_refused"]
     assert anna not in caplog.text
+
+
+def test_a_file_that_could_not_be_opened_for_a_moment_counts_as_soon_as_it_can_be(file, caplog):
+    anna = added(file, "anna")
+    ring = KeyRing(file)
+    file.write_text("# anna has left\n")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))  # as when all descriptors are taken
+        try:
+            found = [ring.find(anna) is not None for _ in range(3)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert found == [True] * 3
+        assert [ring.find(anna) for _ in range(2)] == [None, None]
+    told = [json.loads(record.message) for record in caplog.records]
+    assert [each["event"] for each in told] == ["keys_refused", "keys_read"]
+    assert "OSError" in told[0]["reason"]
+
+
+def test_a_file_that_goes_away_twice_is_complained_about_twice(file, caplog):
+    added(file, "anna")
+    ring = KeyRing(file)
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        for _ in range(2):
+            file.rename(file.with_name("aside"))
+            ring.find("x")
+            file.with_name("aside").rename(file)
+            file.write_text(file.read_text() + "# changed\n")
+            ring.find("x")
+    events = [json.loads(record.message)["event"] for record in caplog.records]
+    assert events == ["keys_refused", "keys_read"] * 2
 
 
 def test_a_file_may_be_replaced_while_many_threads_look_keys_up(file):

@@ -1,4 +1,6 @@
-"""Sends calls over HTTP, sync and async. Only this file knows httpx, and only a client that is made loads it."""
+"""Sends calls over HTTP, sync and async. Only this file knows httpx, and `deadlines` what is below httpx; only a client
+that is made loads them.
+"""
 
 import asyncio
 import ssl
@@ -9,6 +11,7 @@ from typing import Any
 import httpx
 
 from segsearch.client.calls import Answer, Call, Reach
+from segsearch.client.deadlines import Deadlines
 from segsearch.client.outcomes import Lost, Outcome
 from segsearch.client.retries import Tries
 from segsearch.client.routes import Request, outcome_of
@@ -21,6 +24,7 @@ class Rest:
 
     def __init__(self, service: Service):
         self._service, self._http = service, httpx.Client(**_settings(service))
+        _keep_deadlines(self._http)
 
     def send(self, call: Call[Answer]) -> Answer:
         return sent(call, self._service.tries(), self._attempt)
@@ -31,7 +35,7 @@ class Rest:
         try:
             with self._http.stream(
                 request.method, request.path, params=request.query, headers=request.headers, content=body,
-                timeout=tries.left_s,
+                extensions={"timeout": {"pool": tries.left_s, **dict.fromkeys(("connect", "write", "read"), tries)}},
             ) as response:  # fmt: skip
                 answer = b"".join(tries.in_time(response.iter_bytes()))
                 return outcome_of(response.status_code, response.headers, answer)
@@ -80,6 +84,13 @@ def _settings(service: Service) -> dict[str, Any]:
     return {"base_url": service.url, "headers": headers, "verify": _trusted(service.verify)}
 
 
+def _keep_deadlines(http: httpx.Client) -> None:
+    """httpx has no word for a backend of one's own, only httpcore has."""
+    for transport in (http._transport, *http._mounts.values()):
+        if isinstance(transport, httpx.HTTPTransport):
+            transport._pool._network_backend = Deadlines()
+
+
 def _trusted(verify: Verify) -> bool | ssl.SSLContext:
     if not isinstance(verify, Path):
         return verify
@@ -90,7 +101,7 @@ def _trusted(verify: Verify) -> bool | ssl.SSLContext:
 
 
 def _lost(error: httpx.HTTPError, url: str, tries: Tries) -> Lost:
-    if isinstance(error, httpx.TimeoutException):  # each may take what is left of the call's time, so all of it is gone
+    if isinstance(error, httpx.TimeoutException):  # each wait may take what is left, so nothing is
         return Lost(tries.late(), None)
     return Lost(ServiceUnreachable(url, str(error) or type(error).__name__), _reach(error))
 

@@ -27,6 +27,9 @@ _NUMBERS: Final = {
     "newer",
 }  # fmt: skip
 _LISTS: Final = {"nearest"}
+# gRPC's own words, which come without details: where nobody was reached, and where a server took no further call.
+_NOWHERE: Final = ("failed to connect", "dns resolution failed", "errors resolving")
+_CROWDED: Final = "Concurrent RPC limit exceeded!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,8 @@ def outcome_of(code: str, details: str, metadata: Sequence[tuple[str, str | byte
     if info is None and code == "UNAVAILABLE":  # gRPC's own word, not the service's
         return Lost(ServiceUnreachable(url, details), _reach(details))
     after_s = retry.retry_delay.ToTimedelta().total_seconds() if retry is not None else None
-    again = code == "UNAVAILABLE" or (code == "RESOURCE_EXHAUSTED" and after_s is not None)
+    for_now = after_s is not None or (info is None and details == _CROWDED)
+    again = code == "UNAVAILABLE" or (code == "RESOURCE_EXHAUSTED" and for_now)
     request_id = told.get("x-request-id")
     return Refused(
         code, info.reason if info else "no-error-info", details, _facts(info.metadata if info else {}),
@@ -252,7 +256,7 @@ def _first(packed: Sequence[Any], kind: type[Any]) -> Any:
 def _reach(details: str) -> Reach | None:
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return None
-    return Reach.NOWHERE if "failed to connect" in details.lower() else Reach.UNKNOWN
+    return Reach.NOWHERE if any(words in details.lower() for words in _NOWHERE) else Reach.UNKNOWN
 
 
 def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from segsearch.core.errors import DataError, UnknownTag
 
 ClassOrdinal = NewType("ClassOrdinal", int)  # column 0..C-1; never to be mixed with a label index
 LARGEST_LABEL_INDEX = (1 << 63) - 1  # records hold labels as int64
+_INDEX_DIGITS = len(str(LARGEST_LABEL_INDEX))  # looked at first: int() refuses thousands with an error of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,18 @@ class Vocabulary:
         for column in ("Index", "Name"):
             if column not in header:
                 raise DataError(path, 0, "header", ",".join(header)[:80], f"a column {column}")
+        index_at, name_at = header.index("Index"), header.index("Name")
+        id_at = header.index("KnowledgeGraphId") if "KnowledgeGraphId" in header else None
         entries: dict[int, Entry] = {}
         for number, row in enumerate(rows, start=1):
-            index = _label_index(row["Index"] or "", path, number)
+            index = _label_index(row[index_at] if index_at < len(row) else "", path, number)
             if index in entries:
                 raise DataError(path, number, "Index", f"{index} a second time", "each index once")
-            if row["Name"] is None:
+            if name_at >= len(row):
                 raise DataError(path, number, "Name", "missing", "a cell for each column of the header")
-            name = row["Name"].strip() or f"label {index}"  # a few of YouTube-8M's have none
-            entries[index] = Entry(index, name, (row.get("KnowledgeGraphId") or "").strip())
+            name = row[name_at].strip() or f"label {index}"  # a few of YouTube-8M's have none
+            known_as = row[id_at].strip() if id_at is not None and id_at < len(row) else ""
+            entries[index] = Entry(index, name, known_as)
         if not entries:
             raise DataError(path, None, "rows", "none", "at least one class")
         return cls(entries.values())
@@ -110,7 +114,7 @@ class Vocabulary:
         wanted = tag.strip().casefold()
         if wanted in self._by_name:
             return self._by_name[wanted]
-        if wanted.isascii() and wanted.isdecimal():
+        if wanted.isascii() and wanted.isdecimal() and len(wanted) <= _INDEX_DIGITS:
             return self._ordinals.get(int(wanted))
         return None
 
@@ -165,11 +169,12 @@ def read_segment_labels(path: Path, within: Vocabulary | None = None) -> list[in
     return indices
 
 
-def _table(path: Path) -> tuple[Sequence[str], list[dict[str, str | None]]]:
-    """Header and rows of a CSV file."""
-    reader = csv.DictReader(io.StringIO(_text(path, "vocabulary")))
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a CSV file, without empty lines."""
+    reader = csv.reader(io.StringIO(_text(path, "vocabulary")))
     try:
-        return reader.fieldnames or (), list(reader)
+        header, *rows = [row for row in reader if row] or [[]]
+        return header, rows
     except csv.Error as error:
         raise DataError(path, reader.line_num, "row", str(error), "a row of CSV") from None
 
@@ -183,7 +188,6 @@ def _text(path: Path, what: str) -> str:
 
 def _label_index(text: str, path: Path, number: int) -> int:
     digits = text.strip()
-    # The length is looked at first: int() refuses thousands of digits with an error of its own.
-    if not digits.isdecimal() or len(digits) > 19 or int(digits) > LARGEST_LABEL_INDEX:
-        raise DataError(path, number, "Index", repr(digits[:80]), f"a whole number from 0 to {LARGEST_LABEL_INDEX}")
-    return int(digits)
+    if digits.isdecimal() and len(digits) <= _INDEX_DIGITS and (index := int(digits)) <= LARGEST_LABEL_INDEX:
+        return index
+    raise DataError(path, number, "Index", repr(digits[:80]), f"a whole number from 0 to {LARGEST_LABEL_INDEX}")

@@ -145,6 +145,9 @@ def reindex(
     gpus_per_actor: Annotated[
         float, typer.Option(help="With --engine ray: GPUs for each actor, or a part of one.")
     ] = 0,
+    bundle_key: Annotated[
+        Path | None, typer.Option(help="Public key (PEM) that the bundle must be signed with (the extra `sign`).")
+    ] = None,
 ) -> None:
     """Score every segment of a library and publish a new index generation; goes on where a killed one stopped.
 
@@ -153,7 +156,6 @@ def reindex(
     from contextlib import ExitStack
     from dataclasses import asdict, replace
 
-    from segsearch.core.bundle import Bundle
     from segsearch.core.features import FeatureSpec
     from segsearch.service.index.format import LIVE
     from segsearch.service.index.index_directory import IndexDirectory
@@ -163,12 +165,13 @@ def reindex(
     from segsearch.service.jobs.reindex import check_limits
     from segsearch.service.jobs.reindex import reindex as run
     from segsearch.service.scoring.onnx_scorer import OnnxScorer
+    from segsearch.service.scoring.signed import open_signed
 
     check_limits(keep, frame_limit, keep_generations)
     wishes = EngineWishes(
         kind=engine.value, workers=workers, actors=actors, address=ray_address or None, gpus_per_actor=gpus_per_actor
     )
-    files, opened = matching_shards(data), Bundle.open(bundle)
+    files, opened = matching_shards(data), open_signed(bundle, bundle_key)
     spec = opened.manifest.features
     if features:
         spec = replace(spec, streams=FeatureSpec.parse(features).streams)

@@ -119,23 +119,36 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not take what lies ready: see asyncio.Protocol."""
         super().pause_writing()
-        self._watch_writing()
+        if self._write_clock is None:
+            self._watch_writing()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         super().resume_writing()
         if self._write_clock is not None:
             self._write_clock.cancel()
+            self._write_clock = None
+        self._watch_closing()
 
     def _watch(self) -> None:
         """Sets the clock when the client comes to owe something else; bytes that trickle in do not set it back."""
+        self._watch_closing()
         owed_s = self._owed()
         if owed_s == self._owed_s:
             return
         if self._clock is not None:
             self._clock.cancel()
         self._owed_s = owed_s
-        self._clock = None if owed_s is None else self.loop.call_later(owed_s, self.transport.close)
+        self._clock = None if owed_s is None else self.loop.call_later(owed_s, self._close)
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._watch_closing()
+
+    def _watch_closing(self) -> None:
+        """A connection that is closed stays until the client has taken what lies ready, little as it may be."""
+        if self._write_clock is None and self.transport.is_closing():
+            self._watch_writing()
 
     def _owed(self) -> float | None:
         """How long the client has for what it owes; None while it is our turn, or the edge's own limit runs."""

@@ -42,6 +42,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.TooSlow: Row(HTTPStatus.REQUEST_TIMEOUT),
     errors.Unauthorised: Row(HTTPStatus.UNAUTHORIZED),
     errors.Forbidden: Row(HTTPStatus.FORBIDDEN),
+    errors.CrossSite: Row(HTTPStatus.FORBIDDEN),
     errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS),
     errors.QueueFull: Row(HTTPStatus.SERVICE_UNAVAILABLE),
     errors.TooManyCalls: Row(HTTPStatus.SERVICE_UNAVAILABLE),

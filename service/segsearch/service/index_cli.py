@@ -83,7 +83,13 @@ def activate(
 
 
 @index.command()
-def compact(index: IndexArgument, keep_generations: KeepGenerationsOption = 3) -> None:
+def compact(
+    index: IndexArgument,
+    keep_generations: Annotated[
+        int,
+        typer.Option(help="Generations by the same bundle to keep, the new one included; those by others all stay."),
+    ] = 3,
+) -> None:
     """Publish a generation of what can be found now, uploads and deletions included; a server switches to it."""
     from segsearch.core.errors import LiveStoreMissing
     from segsearch.service.index.format import LIVE

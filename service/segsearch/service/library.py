@@ -22,6 +22,7 @@ from segsearch.core.bundle import Bundle
 from segsearch.core.errors import (
     Draining,
     FeatureSpaceMismatch,
+    InvalidInput,
     ModelNotLoaded,
     NoEmbeddings,
     NotConfigured,
@@ -40,8 +41,10 @@ from segsearch.service.index.generation import Generation
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.live.store import LiveStore
+from segsearch.service.index.manifest import Manifest
 from segsearch.service.index.paging import Bookmark
 from segsearch.service.index.view import View
+from segsearch.service.jobs.live_videos import catch_up
 from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.page_making import head_page, moment_page, page_found, tell_search, with_best
 from segsearch.service.page_memory import Asked, PageMemory
@@ -143,6 +146,17 @@ class SegmentLibrary:
             before=self.scorer.bundle.digest)  # fmt: skip
         self._in_use.replace(scorer)
 
+    def catch_up(self) -> int | None:
+        """Has the model in use score a few of the uploads that another one scored, and returns how many; None where
+        there are none, or it is not the generation's own. Raises NoGeneration, StorageFull or StorageFailed.
+        """
+        view = self.view()
+        with self._in_use.held() as scorer:
+            manifest = view.manifest
+            if self.store is None or not view.delta.lacking or scorer.bundle.digest != manifest.bundle.digest:
+                return None
+            return catch_up(scorer, self.store, manifest.live_sequence)
+
     @property
     def jobs(self) -> ReindexJobs:
         """Raises NotConfigured where none can be started."""
@@ -238,7 +252,7 @@ class SegmentLibrary:
     def delete(self, video_id: str) -> Stored:
         """Takes a video out of every later answer, for good. Raises UnknownVideo, NotIndexing or StorageFull."""
         store = self._store()
-        if not len(self.view().places_of(video_id)):
+        if not len(self.view().places_of(video_id)) and not store.holds(video_id):
             raise UnknownVideo(video_id)
         return _committed(partial(store.delete, video_id))
 
@@ -256,8 +270,18 @@ class SegmentLibrary:
     def similar(self, video_id: str, start_s: int, k: int, caller: Caller = NOBODY) -> SimilarPage:
         """The k segments of the generation nearest to one of the library's, itself left out. k: 1 to SIMILAR_LIMIT.
 
-        One that came after the last reindex is scored again from its frames. Raises UnknownVideo, InvalidInput where
-        the video has no such segment, and what `similar_to` raises.
+        Raises what `begin_similar_segment` and `similar_to` raise.
+        """
+        found = self.begin_similar_segment(video_id, start_s, k, caller)
+        return found if isinstance(found, SimilarPage) else self.similar_of(found, start_s, k)
+
+    def begin_similar_segment(
+        self, video_id: str, start_s: int, k: int, caller: Caller = NOBODY
+    ) -> SimilarPage | Begun:
+        """What `similar` finds, at once where the segment's embedding is kept. One that came after the last reindex is
+        scored again from its frames: `similar_of` answers once it is.
+
+        Raises UnknownVideo, InvalidInput where the video has no such segment, NoEmbeddings, or QueueFull.
         """
         view = self.view()
         neighbours_of(view)
@@ -268,7 +292,7 @@ class SegmentLibrary:
         video = self.store.get(video_id) if self.store is not None else None
         if video is None:
             raise NoEmbeddings(f"segment {segment_id(video_id, start_s)} came after the last reindex")
-        return self.similar_to(video.frames, start_s, k, caller)
+        return self.begin_similar(video.frames, caller)
 
     def similar_to(self, frames: np.ndarray, start_s: int | None, k: int, caller: Caller = NOBODY) -> SimilarPage:
         """The k segments of the generation nearest to one of a video that need not be stored: frames (T, F) uint8.
@@ -302,6 +326,20 @@ class SegmentLibrary:
         k: 1 to COMPARED_LIMIT. Raises UnknownGeneration, NoTagInCommon, TooManyCalls or GenerationCorrupt.
         """
         return self._comparisons.of(older, newer, k)
+
+    def activate(self, number: int) -> Manifest:
+        """Makes a generation current that is there and that can be served here, once it has been verified.
+
+        Raises InvalidInput where the bundle in use is of another vocabulary or feature space, UnknownGeneration,
+        GenerationCorrupt or IndexBusy: then nothing has changed.
+        """
+        try:
+            self._check(self.index.open(number))
+        except (VocabularyMismatch, FeatureSpaceMismatch) as error:
+            what = "vocabulary" if isinstance(error, VocabularyMismatch) else "feature space"
+            found = f"generation {number} has {what} {error.found}"
+            raise InvalidInput("number", found, f"{error.wanted} as the model in use has") from None
+        return self.index.activate(number).manifest
 
     def _page(self, view: View, wanted: Asked) -> Page:
         page = self._pages.get(view, wanted)

@@ -10,7 +10,9 @@ import time
 import numpy as np
 
 from segsearch.core.bundle import Bundle
+from segsearch.core.errors import InputTooLarge
 from segsearch.core.score_codes import PROBABILITIES
+from segsearch.core.segments import segment_count
 from segsearch.service.index.expression import Tag, parse, tags_of
 from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import moments, ranked
@@ -19,6 +21,7 @@ from segsearch.service.page_memory import Asked
 from segsearch.service.pages import MomentPage, Page, ScoredVideo
 from segsearch.service.scoring.scorer import Scores
 from segsearch.service.tracing.trace import current
+from segsearch.service.uploads.json_values import NUMBER_LIMIT
 
 
 def head_page(view: View, tag: str, k: int) -> Page | None:
@@ -74,6 +77,14 @@ def with_best(bundle: Bundle, scores: Scores, top: int) -> ScoredVideo:
     """Scores of a video as its `top` best classes of each segment."""
     classes = best_classes(scores.probabilities, top)
     return ScoredVideo(scores.starts, classes, np.take_along_axis(scores.probabilities, classes, axis=1), bundle)
+
+
+def check_tags(bundle: Bundle, frame_count: int, top: int, field: str) -> None:
+    """Raises InputTooLarge, naming the field, where the `top` tags of every segment are too many to write down."""
+    segments, each = segment_count(frame_count), min(top, len(bundle.vocabulary))
+    if segments * each > NUMBER_LIMIT:
+        found = f"{each} tags of each of {segments} segments"
+        raise InputTooLarge(field, found, f"at most {NUMBER_LIMIT // segments}: {NUMBER_LIMIT} in all")
 
 
 def best_classes(probabilities: np.ndarray, top: int) -> np.ndarray:

@@ -5,9 +5,9 @@ Where it stands: `library` makes these from a view; `rest` turns them into bytes
 k hits of a page, S segments of a video, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from segsearch.core.bundle import Bundle
 from segsearch.core.vocabulary import Entry
 from segsearch.service.index.manifest import Manifest
 from segsearch.service.index.paging import Bookmark
+
+PART_TAGS: Final = 20_000
 
 
 class Page(NamedTuple):
@@ -69,6 +71,13 @@ class ScoredVideo:
     classes: np.ndarray  # (S, top) int64 class ordinals, best first; ties by smaller ordinal
     probabilities: np.ndarray  # (S, top) float32
     bundle: Bundle  # whose model says so
+
+    def parts(self) -> Iterator["ScoredVideo"]:
+        """The same in parts of so few tags that an edge can make objects of each: a long video has millions."""
+        step = max(1, PART_TAGS // max(1, self.classes.shape[1]))
+        for first in range(0, len(self.starts), step):
+            rows = slice(first, first + step)
+            yield ScoredVideo(self.starts[rows], self.classes[rows], self.probabilities[rows], self.bundle)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

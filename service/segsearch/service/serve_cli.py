@@ -22,10 +22,12 @@ from segsearch.service.settings import (
     ANSWER_CACHE_BYTES,
     BATCH_WAIT_MS,
     BODY_LIMIT_BYTES,
+    BODY_ROOM_BYTES,
     BODY_TIMEOUT_S,
     COMPACT_AT_DELETED,
     COMPACT_AT_ROWS,
     FRAME_LIMIT,
+    KEEP_GENERATIONS,
     QUEUE_FRAMES,
     Settings,
 )
@@ -49,6 +51,12 @@ def serve(
     body_limit_bytes: Annotated[
         int, _option("BODY_LIMIT_BYTES", "Largest request body, before and after inflating.")
     ] = BODY_LIMIT_BYTES,
+    body_room_bytes: Annotated[
+        int,
+        _option(
+            "BODY_ROOM_BYTES", "What all request bodies over HTTP may take in memory, never less than one may alone."
+        ),
+    ] = BODY_ROOM_BYTES,
     body_timeout_s: Annotated[
         int, _option("BODY_TIMEOUT_S", "How long a request body may take to arrive.")
     ] = BODY_TIMEOUT_S,
@@ -95,6 +103,9 @@ def serve(
             "Where such a share of the videos is replaced or deleted (1,000 at least), too; 0: never.",
         ),
     ] = COMPACT_AT_DELETED,
+    keep_generations: Annotated[
+        int, _option("KEEP_GENERATIONS", "Generations kept by the compactions and reindexes that this server starts.")
+    ] = KEEP_GENERATIONS,
     log_requests: Annotated[bool, _option("LOG_REQUESTS", "Log a line for each request.", "--log-requests")] = False,
     traces_endpoint: Annotated[
         str | None, _option("TRACES_ENDPOINT", "URL of a collector (OTLP over HTTP) that gets each request's trace.")
@@ -104,6 +115,9 @@ def serve(
     ] = 1.0,
     bundles: Annotated[
         Path | None, _option("BUNDLES", "Folder whose bundles may be loaded while the server runs.")
+    ] = None,
+    bundle_key: Annotated[
+        Path | None, _option("BUNDLE_KEY", "Public key (PEM) that every bundle must be signed with (the extra `sign`).")
     ] = None,
     data: Annotated[Path | None, _option("DATA", "Folder whose shards may be reindexed over the API.")] = None,
     live: Annotated[
@@ -124,10 +138,11 @@ def serve(
         host=host, port=port, body_limit_bytes=body_limit_bytes, body_timeout_s=body_timeout_s, frame_limit=frame_limit,
         shutdown_s=shutdown_s, keys=keys, allow_open=allow_open, rate_per_s=rate_per_s, rate_burst=rate_burst,
         tls_certificate=tls_certificate, tls_key=tls_key, tls_client_ca=tls_client_ca, log_requests=log_requests,
-        grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes,
-        queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles, data=data,
-        compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted, workers=workers,
-        traces_endpoint=traces_endpoint, traces_share=traces_share,
+        grpc_port=grpc_port, answer_cache_bytes=answer_cache_bytes, body_room_bytes=body_room_bytes,
+        queue_frames=queue_frames, batch_wait_ms=batch_wait_ms, drain_s=drain_s, bundles=bundles,
+        bundle_key=bundle_key, data=data,
+        compact_at_rows=compact_at_rows, compact_at_deleted=compact_at_deleted,
+        keep_generations=keep_generations, workers=workers, traces_endpoint=traces_endpoint, traces_share=traces_share,
     )  # fmt: skip
     from segsearch.core.progress import say
     from segsearch.service import events

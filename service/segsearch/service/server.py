@@ -5,11 +5,12 @@ import gc
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Protocol
+from typing import Final, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,6 +19,10 @@ from segsearch.core.cli import emit
 from segsearch.core.errors import ConfigError
 from segsearch.service.connection import Connection
 from segsearch.service.settings import Settings
+
+# How long a thread may keep the interpreter's lock that another one waits for: Python's own 5 ms are longer than a
+# search takes.
+_TURN_S: Final = 0.0005
 
 
 class Companion(Protocol):
@@ -111,6 +116,7 @@ def serve_until_stopped(
         address = companion.bind(settings.grpc_port or 0) if companion else None
         try:
             config = uvicorn_config(app, settings, context)
+            sys.setswitchinterval(_TURN_S)
             # What is there by now stays: passing over it again and again would keep every request waiting.
             gc.collect()
             gc.freeze()
@@ -123,10 +129,12 @@ def serve_until_stopped(
 def uvicorn_config(
     app: ASGIApp, settings: Settings, context: ssl.SSLContext | None, connection: type[Connection] = Connection
 ) -> uvicorn.Config:
-    """How uvicorn serves the application."""
+    """How uvicorn serves the application. A caller's address is where its connection comes from, whatever its headers
+    say: whoever is on this machine could else be somebody new with each request.
+    """
     return uvicorn.Config(
         app, http=connection, log_level="warning", access_log=False, server_header=False, lifespan="off",
-        timeout_graceful_shutdown=settings.shutdown_s,
+        proxy_headers=False, timeout_graceful_shutdown=settings.shutdown_s,
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )  # fmt: skip
 

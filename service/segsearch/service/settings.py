@@ -11,6 +11,7 @@ from segsearch.core.errors import ConfigError
 FRAME_LIMIT: Final = 36_000  # the longest video that is scored unless told: ten hours
 FRAME_LIMIT_CAP: Final = 10_000_000
 BODY_LIMIT_BYTES: Final = 64 << 20  # holds such a video, in base64 too
+BODY_ROOM_BYTES: Final = 512 << 20
 BODY_TIMEOUT_S: Final = 60
 ANSWER_CACHE_BYTES: Final = 64 << 20
 QUEUE_FRAMES: Final = 40_000  # 46 MB of them as YouTube-8M has frames
@@ -18,6 +19,8 @@ QUEUE_FRAMES_CAP: Final = 100_000_000
 BATCH_WAIT_MS: Final = 2
 COMPACT_AT_ROWS: Final = 250_000
 COMPACT_AT_DELETED: Final = 0.05
+KEEP_GENERATIONS: Final = 3  # the current one, and two to go back to
+KEEP_GENERATIONS_CAP: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Settings:
     port: int = 8000  # 0 takes a free one
     grpc_port: int | None = None  # None: no gRPC; 0 takes a free one
     body_limit_bytes: int = BODY_LIMIT_BYTES  # of one request
+    body_room_bytes: int = BODY_ROOM_BYTES  # of all that are under way over HTTP, never less than of one
     body_timeout_s: int = BODY_TIMEOUT_S  # from a request's head to the end of its body
     frame_limit: int = FRAME_LIMIT  # of one video to score
     queue_frames: int = QUEUE_FRAMES  # that may wait to be scored
@@ -46,9 +50,11 @@ class Settings:
     traces_share: float = 1.0  # of the requests whose callers have not decided
     answer_cache_bytes: int = ANSWER_CACHE_BYTES  # of searches that were answered, for whoever asks the same; 0: none
     bundles: Path | None = None  # folder whose bundles may be loaded while the server runs
+    bundle_key: Path | None = None  # public key that every bundle must be signed with
     data: Path | None = None  # folder whose shards may be reindexed over the API
     compact_at_rows: int = COMPACT_AT_ROWS  # live segments that become part of a generation by themselves; 0: never
     compact_at_deleted: float = COMPACT_AT_DELETED  # share of a generation's videos whose deletion does it; 0: none
+    keep_generations: int = KEEP_GENERATIONS  # that compactions and reindexes which it starts leave
     workers: int = 1  # processes that answer
 
     def __post_init__(self) -> None:
@@ -56,6 +62,7 @@ class Settings:
             "port": (self.port, 0, 65_535),
             "grpc_port": (self.grpc_port or 0, 0, 65_535),
             "body_limit_bytes": (self.body_limit_bytes, 1, 1 << 32),
+            "body_room_bytes": (self.body_room_bytes, 1 << 20, 1 << 40),
             "body_timeout_s": (self.body_timeout_s, 1, 86_400),
             "frame_limit": (self.frame_limit, 1, FRAME_LIMIT_CAP),
             "queue_frames": (self.queue_frames, 1, QUEUE_FRAMES_CAP),
@@ -65,6 +72,7 @@ class Settings:
             "rate_burst": (self.rate_burst, 1, 1_000_000),
             "answer_cache_bytes": (self.answer_cache_bytes, 0, 1 << 40),
             "compact_at_rows": (self.compact_at_rows, 0, 1 << 32),
+            "keep_generations": (self.keep_generations, 1, KEEP_GENERATIONS_CAP),
             "workers": (self.workers, 1, 256),
         }
         for field, (value, lowest, highest) in wishes.items():

@@ -6,7 +6,7 @@ wanted, and carries the facts as attributes. `code` is the error's stable public
 of its group, in the lists below, and in the tables of `service.error_rows` and `service.rpc.status`.
 """
 
-from segsearch.core.errors.access import Forbidden, KeyFileRefused, Unauthorised
+from segsearch.core.errors.access import CrossSite, Forbidden, KeyFileRefused, Unauthorised
 from segsearch.core.errors.base import SegsearchError, restored
 from segsearch.core.errors.bundles import (
     BundleRefused,
@@ -55,13 +55,13 @@ from segsearch.core.errors.training import CheckpointMismatch, ExportFailed, Mat
 
 __all__ = [
     "BadRecord", "BadShard", "BundleRefused", "BundleSpaceMismatch", "BundleVocabularyMismatch", "CheckpointMismatch",
-    "ConfigError", "DataError", "DeadlinePassed", "Draining", "ExportFailed", "FeatureSpaceMismatch", "Forbidden",
-    "GenerationCorrupt", "GoldenMismatch", "IdempotencyKeyBusy", "IdempotencyKeyReused", "IndexBusy", "InputTooLarge",
-    "InvalidInput", "InvalidPageToken", "KeyFileRefused", "LackingScores", "LiveStoreCorrupt", "LiveStoreMissing",
-    "MatrixRefused", "MissingExtra", "ModelNotLoaded", "ModelUnfit", "NoEmbeddings", "NoFiles", "NoGeneration",
-    "NoTagInCommon", "NotAcceptable", "NotConfigured", "NotIndexing", "OutputNotFinite", "PageTokenExpired",
-    "QueueFull", "RateLimited", "SegsearchError", "ServiceRefused", "ServiceTooSlow", "ServiceUnreachable",
-    "SignatureMismatch", "SignatureRefused", "StorageFailed", "StorageFull", "TooManyCalls", "TooSlow", "Unauthorised",
-    "UnknownGeneration", "UnknownJob", "UnknownModel", "UnknownTag", "UnknownVideo", "UnsupportedContent",
-    "VocabularyMismatch", "restored",
+    "ConfigError", "CrossSite", "DataError", "DeadlinePassed", "Draining", "ExportFailed", "FeatureSpaceMismatch",
+    "Forbidden", "GenerationCorrupt", "GoldenMismatch", "IdempotencyKeyBusy", "IdempotencyKeyReused", "IndexBusy",
+    "InputTooLarge", "InvalidInput", "InvalidPageToken", "KeyFileRefused", "LackingScores", "LiveStoreCorrupt",
+    "LiveStoreMissing", "MatrixRefused", "MissingExtra", "ModelNotLoaded", "ModelUnfit", "NoEmbeddings", "NoFiles",
+    "NoGeneration", "NoTagInCommon", "NotAcceptable", "NotConfigured", "NotIndexing", "OutputNotFinite",
+    "PageTokenExpired", "QueueFull", "RateLimited", "SegsearchError", "ServiceRefused", "ServiceTooSlow",
+    "ServiceUnreachable", "SignatureMismatch", "SignatureRefused", "StorageFailed", "StorageFull", "TooManyCalls",
+    "TooSlow", "Unauthorised", "UnknownGeneration", "UnknownJob", "UnknownModel", "UnknownTag", "UnknownVideo",
+    "UnsupportedContent", "VocabularyMismatch", "restored",
 ]  # fmt: skip

@@ -24,6 +24,16 @@ class Forbidden(SegsearchError):
         self.found, self.wanted = found, wanted
 
 
+class CrossSite(SegsearchError):
+    """A request that another web site may have had a browser send."""
+
+    code = "cross-site"
+
+    def __init__(self, found: str, wanted: str):
+        super().__init__(f"{found}; wanted {wanted}")
+        self.found, self.wanted = found, wanted
+
+
 class KeyFileRefused(SegsearchError):
     """A file of API keys that cannot be used: names line and field."""
 

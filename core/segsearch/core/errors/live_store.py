@@ -26,17 +26,17 @@ class LackingScores(SegsearchError):
 
 
 class StorageFailed(SegsearchError):
-    """A live store that could not be read or written; nothing of the change is stored."""
+    """A live store or an index directory that could not be read or written; nothing of the change is stored."""
 
     code = "storage-failed"
 
     def __init__(self, path: Path, reason: str):
-        super().__init__(f"live store {path}: {reason}")
+        super().__init__(f"storage {path}: {reason}")
         self.path, self.reason = path, reason
 
 
 class StorageFull(StorageFailed):
-    """A live store without room for a change; nothing of the change is stored, and reading goes on."""
+    """No room for a change to a live store or an index; nothing of it is stored, and reading goes on."""
 
     code = "storage-full"
 

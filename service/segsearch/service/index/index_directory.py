@@ -5,6 +5,7 @@ lists and goes back. Publishing is fsync, rename, `CURRENT`: after a crash the o
 never none and never half of one.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -12,14 +13,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from segsearch.core.errors import GenerationCorrupt, IndexBusy, NoGeneration, UnknownGeneration
+from segsearch.core.errors import (
+    GenerationCorrupt,
+    IndexBusy,
+    NoGeneration,
+    StorageFailed,
+    StorageFull,
+    UnknownGeneration,
+)
 from segsearch.core.files import make_directory, publish_directory, sync_directory, write_atomically
 from segsearch.service.index.format import CURRENT
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.in_use import is_held
+from segsearch.service.index.manifest import BundleName, Manifest
 
 _LOCK, _BUILDING, _REMOVING = ".lock", ".building-", ".removing-"
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Stamp = tuple[int, int]  # inode and modification time of CURRENT: differs as soon as another generation is published
 
@@ -101,48 +112,61 @@ class IndexDirectory:
                 shutil.rmtree(directory, ignore_errors=True)
 
     def check_idle(self) -> None:
-        """Raises IndexBusy where something is being built, or another generation made current, this very moment."""
+        """Raises IndexBusy where something is being built, or another generation made current, this very moment;
+        StorageFull or StorageFailed where the disk refuses the lock.
+        """
         with self._locked():
             pass
 
-    def publish(self, built: Building, keep: int | None = None) -> None:
+    def publish(self, built: Building, keep: int | None = None, among: BundleName | None = None) -> None:
         """Makes a finished generation current; with `keep`, leaves no more than so many where it can.
 
-        Where the disk refuses, nothing has changed, or at most that the generation is current, but not for certain
-        after a power cut.
+        among: counts and removes generations by this bundle alone. Where the disk refuses, it raises StorageFull or
+        StorageFailed, and nothing has changed, or at most that the generation is current, but not for certain after a
+        power cut.
         """
         try:
             publish_directory(built.directory, self.root / str(built.number))
             # The directory is there for good before anyone is pointed at it.
             write_atomically(self.root / CURRENT, f"{built.number}\n")
-        except OSError:
+        except OSError as error:
             if not built.directory.exists():  # it has its number; what lies there otherwise is not ours
                 self._take_back(built.number)
-            raise
+            raise refused(self.root, error) from error
         if keep is not None:
-            self._remove_old(keep)
+            self._remove_old(keep, among)
 
     def activate(self, number: int) -> Generation:
         """Makes a generation current that is there already, once it has been verified: the way back, and forth again.
 
-        Raises UnknownGeneration, GenerationCorrupt or IndexBusy; then nothing has changed.
+        Raises UnknownGeneration, GenerationCorrupt or IndexBusy; then nothing has changed. StorageFull and
+        StorageFailed are as in `publish`.
         """
         if not self.root.is_dir():
             raise NoGeneration(self.root)
         with self._locked():  # no reindex removes it meanwhile
             generation = self.open(number)
             generation.verify()
-            write_atomically(self.root / CURRENT, f"{number}\n")
+            try:
+                write_atomically(self.root / CURRENT, f"{number}\n")
+            except OSError as error:
+                raise refused(self.root, error) from error
         return generation
 
-    def _remove_old(self, keep: int) -> None:
+    def _remove_old(self, keep: int, among: BundleName | None) -> None:
         """Removes all but the newest `keep` generations, the current one and those that someone reads.
 
         What cannot be removed now is tried again after the next reindex.
         """
-        for number in self.numbers()[:-keep]:
+        numbers = [number for number in self.numbers() if among is None or self._is_by(number, among)]
+        for number in numbers[:-keep]:
             if number != self.current() and not is_held(self.root / str(number)):
                 self._remove(number)
+
+    def _is_by(self, number: int, bundle: BundleName) -> bool:
+        with suppress(GenerationCorrupt):
+            return Manifest.read(self.root / str(number)).bundle.digest == bundle.digest
+        return False
 
     def _take_back(self, number: int) -> None:
         """Removes a generation that nobody could be pointed at."""
@@ -167,9 +191,20 @@ class IndexDirectory:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         # The kernel drops this lock with the process, however it ends: no stale lock file can block anyone.
-        with (self.root / _LOCK).open("w") as file:
+        try:
+            opened = (self.root / _LOCK).open("w")
+        except OSError as error:
+            raise refused(self.root, error) from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise IndexBusy(self.root) from None
             yield
+
+
+def refused(root: Path, error: OSError) -> StorageFailed:
+    """What to raise where the disk refuses something below an index directory."""
+    if error.errno in _NO_ROOM:
+        return StorageFull(root, f"{error.strerror}; wanted room for a few bytes")
+    return StorageFailed(root, str(error))

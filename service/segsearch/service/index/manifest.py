@@ -180,8 +180,9 @@ def _manifest_of(document: dict[str, Any]) -> Manifest:
             "number", "class_count", "video_count", "segment_count", "posting_count", "id_bytes", "limit",
         )
     }  # fmt: skip
-    if min(numbers.values()) < 1:
-        raise ValueError(f"counts {numbers}, wanted 1 or more each")
+    least = min(count for name, count in numbers.items() if name != "posting_count")
+    if least < 1 or numbers["posting_count"] < 0:  # of short lists compaction may leave none
+        raise ValueError(f"counts {numbers}, wanted 1 or more each, or no postings")
     neighbours = _neighbours_of(document["neighbours"]) if "neighbours" in document else None
     wanted = (*FILES, *(neighbours.files if neighbours else ()))
     if set(document["files"]) - {SCORES} != set(wanted):

@@ -1,9 +1,10 @@
 """Makes what finds the neighbours of a segment, and measures how well it does.
 
 Where it stands: `writer` calls this once a generation's embeddings are written; `neighbours` reads what is left here.
-The kind follows the number of segments, and how they lie: where a few cells do not hold the neighbours, short codes of
-all segments are looked through. Settings are tried, cheapest first, on segments that training did not see, until nearly
-all of the 100 nearest are found; what was measured goes into the manifest.
+The kind follows the number of segments whose embeddings are known, and how they lie: where a few cells do not hold the
+neighbours, short codes of all segments are looked through. Settings are tried, cheapest first, on segments that
+training did not see, until nearly all of the 100 nearest are found; what was measured goes into the manifest. What was
+live when its library was compacted has zeros: it is neither asked for nor found.
 
 N segments, H embedding size, Q segments asked for, B segments of a block.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from segsearch.core.progress import progress, say
 from segsearch.service.index.format import NEIGHBOURS
 from segsearch.service.index.manifest import NeighbourIndex, NeighbourKind, Probing
-from segsearch.service.index.neighbours import CandidatesCompared, Faiss, import_faiss, nearest
+from segsearch.service.index.neighbours import CandidatesCompared, Faiss, import_faiss, known_ordinals, nearest
 from segsearch.service.index.vectors import unit
 
 # Comparing all takes milliseconds up to here, and 80 MB for embeddings of 1,024.
@@ -53,12 +54,16 @@ def check_installed(segment_bound: int, command: str) -> None:
 def build(directory: Path, embeddings: np.ndarray, kind: NeighbourKind | None = None) -> NeighbourIndex:
     """Writes NEIGHBOURS into a directory, where embeddings (N, H) are so many that they need it.
 
-    kind: by N unless told. Cells that find too few give way to a look at all.
+    kind: by how many are known unless told. Cells that find too few give way to a look at all. Where no embedding is
+    known, none is compared, and this is said.
     """
-    kind = kind or kind_for(len(embeddings))
+    known = known_ordinals(embeddings)
+    if not len(known):
+        say("neighbours: no segment's embedding is known: none is found until `segsearch reindex --embeddings`")
+    kind = kind or kind_for(len(known))
     if kind == "flat":
         return NeighbourIndex("flat", embeddings.shape[1])
-    built = _Build(embeddings)
+    built = _Build(embeddings, known)
     found = built.tuned(kind)
     if found.recall < _RECALL_WANTED and kind != "pq-scan":
         found = built.tuned("pq-scan")
@@ -71,12 +76,13 @@ def build(directory: Path, embeddings: np.ndarray, kind: NeighbourKind | None = 
 class _Build:
     """One library's embeddings, with what is measured by and what is learned from."""
 
-    def __init__(self, embeddings: np.ndarray):
+    def __init__(self, embeddings: np.ndarray, known: np.ndarray):
+        """known: the ordinals (n,) of those that are no zeros. The others cannot be asked for, and teach nothing."""
         self.faiss, self._embeddings = import_faiss("reindex --embeddings"), embeddings
-        count = len(embeddings)
+        count = len(known)
         self._cells = min(round(_CELLS_A_ROOT * count**0.5), count // 2)
         wanted = min(count, _QUERIES + _TRAINED_A_CELL * self._cells)
-        drawn = np.random.default_rng(0).choice(count, wanted, replace=False)
+        drawn = known[np.random.default_rng(0).choice(count, wanted, replace=False)]
         self._asked, self._learned = drawn[:_QUERIES], np.sort(drawn[_QUERIES:])
         self._queries = unit(embeddings[self._asked])  # (Q, H)
         self._least = _least_of_the_nearest(embeddings, self._queries)
@@ -135,7 +141,7 @@ def _least_of_the_nearest(embeddings: np.ndarray, queries: np.ndarray) -> np.nda
     """(Q,): what is at least so near to a query is one of its nearest, by comparing all. Each query finds itself."""
     best = np.full((len(queries), _NEAREST + 1), -np.inf, np.float32)
     for block in _blocks(embeddings):
-        both = np.concatenate([best, queries @ block.T], axis=1)
+        both = np.concatenate([best, queries @ block[known_ordinals(block)].T], axis=1)
         best = np.partition(both, both.shape[1] - _NEAREST - 1, axis=1)[:, -_NEAREST - 1 :]
     least: np.ndarray = best.min(axis=1) - np.float32(1e-6)  # products round otherwise than `cosines`
     return least

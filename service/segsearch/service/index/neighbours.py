@@ -119,12 +119,11 @@ def nearest(comparison: Comparison, query: np.ndarray, k: int, counts: Counts) -
 
 
 class AllCompared:
-    """A flat index: every embedding, in memory."""
+    """A flat index: every embedding that is known, in memory."""
 
     def __init__(self, embeddings: np.ndarray):
-        vectors = unit(embeddings)
-        self._known = np.flatnonzero(vectors.any(axis=1))
-        self._vectors = vectors[self._known]
+        self._known = known_ordinals(embeddings)
+        self._vectors = unit(embeddings[self._known])
 
     def near(self, query: np.ndarray, reach: int) -> Compared:  # noqa: ARG002
         return Compared(self._known, cosines(self._vectors, query), True)
@@ -151,6 +150,11 @@ class CandidatesCompared:
         """Cells to look into: as many as the index was measured with, and enough to hold what is wanted."""
         cells = self._how.cells
         return min(cells, max(self._how.probes, _ROOM * wanted * cells // len(self._embeddings) + 1))
+
+
+def known_ordinals(embeddings: np.ndarray) -> np.ndarray:
+    """(n,) int64, rising: the segments whose embedding is known; the others have zeros, and nobody finds them."""
+    return np.flatnonzero(embeddings.any(axis=1))
 
 
 def import_faiss(command: str) -> Faiss:

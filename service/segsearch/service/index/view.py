@@ -152,7 +152,7 @@ class View:
         """
         ordinals, codes = self.generation.postings(ordinal, self.base_count)
         shown = self._shown(ordinals)
-        return ordinals[shown], codes[shown], -1 if len(ordinals) == self.base_count else int(codes[-1])
+        return ordinals[shown], codes[shown], -1 if len(ordinals) == self.base_count else _highest_behind(codes)
 
     def shown(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """(n,) bool: which of the generation's segments from `start` to before `stop` can be found."""
@@ -247,6 +247,7 @@ class View:
         count = len(before.delta.alive)
         return (
             self.generation is before.generation
+            and self.delta.origin is before.delta.origin  # or other scores came for what was there
             and np.array_equal(self.delta.uploads[:count], before.delta.uploads)
             and np.array_equal(self.delta.alive[:count], before.delta.alive)
             and np.array_equal(self.hidden, before.hidden)
@@ -292,7 +293,7 @@ class View:
         if self.generation.scores is not None:
             return *self._refilled(ordinal, k), 0
         _, last = self.generation.postings(ordinal, read)
-        return ordinals, codes, int(last[-1]) + 1
+        return ordinals, codes, _highest_behind(last) + 1
 
     def _shown_best(self, ordinal: ClassOrdinal, k: int) -> tuple[np.ndarray, np.ndarray, int]:
         """The best k that can be found of a class's list, or all there are, and how far the list was read."""
@@ -340,6 +341,13 @@ class View:
             best = np.argsort(HIGHEST - codes, kind="stable")[:k]
             columns, codes = columns[best], codes[best]
         return self.base_count + columns, codes
+
+
+def _highest_behind(codes: np.ndarray) -> int:
+    """The highest code that a segment may have which a list of codes (n,), falling, leaves out. Compaction can leave a
+    list empty, and that says nothing of what it leaves out.
+    """
+    return int(codes[-1]) if len(codes) else HIGHEST
 
 
 def live_over(generation: Generation, store: LiveStore) -> LiveDelta:

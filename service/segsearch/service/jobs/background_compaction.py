@@ -2,8 +2,8 @@
 
 Where it stands: `serve` starts it beside the library, of which it knows the view. The work is a process of its own,
 with less claim to the processor than searches have; the server switches to what it publishes as to any generation, and
-goes on as it is where it fails. Over all servers of an index there is one at a time: compaction takes the directory's
-lock.
+goes on as it is where it fails. Over all servers of an index there is one at a time, and none beside a reindex that one
+of them started: see `taking_turns`.
 """
 
 import json
@@ -14,14 +14,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from segsearch.core.cli import own_process
 from segsearch.core.errors import SegsearchError
 from segsearch.service.events import log
+from segsearch.service.index.format import GENERATIONS_KEPT
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.view import View
+from segsearch.service.jobs.taking_turns import turn
 
 _LOOK_EVERY_S: Final = 1.0
 _RETRY_S: Final = 300.0  # after one that failed or found nothing to do
@@ -53,11 +54,13 @@ class BackgroundCompaction:
         view: Callable[[], View],
         compact_at: CompactAt,
         *,
+        keep_generations: int = GENERATIONS_KEPT,
         look_every_s: float = _LOOK_EVERY_S,
         retry_s: float = _RETRY_S,
     ):
-        """view: what is served now."""
+        """view: what is served now. keep_generations: see `compaction.compact`."""
         self._index, self._view, self._compact_at = index, view, compact_at
+        self._keep_generations = keep_generations
         self._look_every_s, self._retry_s = look_every_s, retry_s
         self._stopped = threading.Event()
         self._process: subprocess.Popen[str] | None = None
@@ -95,8 +98,9 @@ class BackgroundCompaction:
         log("compaction_started", generation=view.number, live_segments=len(view.delta.starts),
             hidden_videos=int(view.hidden.sum()))  # fmt: skip
         try:
-            code, told, errors = self._ran(self._index.root)
-        except OSError as error:
+            with turn(self._index) as lock:
+                code, told, errors = self._ran(lock)
+        except (SegsearchError, OSError) as error:
             code, told, errors = 1, "", str(error)
         if self._stopped.is_set() and code != 0:
             log("compaction_given_up", generation=view.number)
@@ -110,11 +114,12 @@ class BackgroundCompaction:
         self._told = ""
         return bool(done["changed"])
 
-    def _ran(self, root: Path) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr of the process."""
+    def _ran(self, lock: int) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of the process, which takes the lock over."""
+        arguments = ["index", "compact", str(self._index.root), "--keep-generations", str(self._keep_generations)]
         with subprocess.Popen(
-            own_process("index", "compact", str(root)),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            own_process(*arguments),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=[lock],
         ) as process:  # fmt: skip
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)

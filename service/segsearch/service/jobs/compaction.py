@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segsearch.core.errors import LackingScores
+from segsearch.core.errors import ConfigError, LackingScores
 from segsearch.core.progress import progress
 from segsearch.core.vocabulary import ClassOrdinal
-from segsearch.service.index.format import EMBEDDINGS_DTYPE, GENERATIONS_KEPT
+from segsearch.service.index.format import EMBEDDINGS_DTYPE, GENERATIONS_CAP, GENERATIONS_KEPT
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import Manifest
@@ -40,18 +40,22 @@ def compact(index: IndexDirectory, store: LiveStore, *, keep_generations: int = 
     """Publishes a generation of all that can be found now; None where nothing changed since the current one, or where
     everything was deleted.
 
-    What arrives meanwhile stays live. Raises IndexBusy, NoGeneration, GenerationCorrupt, or LackingScores where live
-    videos were scored by another bundle only: then a reindex is due.
+    keep_generations: so many by the same bundle are left, and all by others, which only a reindex removes: the way
+    back to another model stays open however often this one is compacted. What arrives meanwhile stays live.
+
+    Raises ConfigError, IndexBusy, NoGeneration, GenerationCorrupt, or LackingScores where live videos were scored by
+    another bundle only: then a reindex is due.
     """
     started = time.monotonic()
+    ConfigError.check_range("keep_generations", keep_generations, 1, GENERATIONS_CAP)
     with index.building() as building:
         generation = index.open_current()
         generation.verify()
         old = generation.manifest
-        lacking = store.lacking(old.live_sequence, old.bundle.digest)
-        if lacking:
-            raise LackingScores(index.root, len(lacking), f"{old.bundle.name}/{old.bundle.version}")
-        view = View.of(generation, live_over(generation, store).current())
+        delta = live_over(generation, store).current()
+        if delta.lacking:  # at the moment of which the generation is: an upload by another bundle may come at any time
+            raise LackingScores(index.root, delta.lacking, f"{old.bundle.name}/{old.bundle.version}")
+        view = View.of(generation, delta)
         if view.sequence == old.live_sequence or not view.segment_count:
             return None
         size = old.neighbours.embedding_size if old.neighbours else None
@@ -60,7 +64,7 @@ def compact(index: IndexDirectory, store: LiveStore, *, keep_generations: int = 
         origin, scores = _origin(view), generation.scores is not None
         with GenerationWriter(building.directory, origin, old.limit, scores=scores, embedding_size=size) as writer:
             manifest = _write(view, writer, building.number)
-        index.publish(building, keep_generations)
+        index.publish(building, keep_generations, among=old.bundle)
     added = int(view.delta.alive.sum())
     return Compacted(manifest, added, old.segment_count + added - manifest.segment_count, time.monotonic() - started)
 

@@ -6,6 +6,7 @@ later stays live, and `replay` has the new bundle score it, so that it can be fo
 S segments, C classes.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +14,9 @@ from typing import Final
 
 import numpy as np
 
+from segsearch.core.errors import LiveStoreCorrupt
 from segsearch.core.segments import segment_count
+from segsearch.service.events import log
 from segsearch.service.index.live.snapshot import Entry
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.shard_scoring import PlacedVideo
@@ -21,6 +24,7 @@ from segsearch.service.scoring.scorer import Scorer
 
 _PART_SEQUENCES: Final = 1_000  # changes whose videos are scored into one piece
 _REPLAYED_TOGETHER: Final = 64  # videos
+_AT_ONCE: Final = 8  # videos of a server that catches up: it may be told to stop
 _ROUNDS: Final = 10  # of replay, before a publication that uploads must not be able to put off for ever
 
 
@@ -39,9 +43,9 @@ class LivePart:
     def videos(self) -> Iterator[PlacedVideo]:
         """Those that are still as they were; a change since then is behind the generation's sequence number."""
         for entry in self.entries:
-            video = self.store.get(entry.video_id)
-            if video is not None and video.sequence == entry.sequence:
-                yield PlacedVideo(entry.sequence, entry.video_id, video.frames)
+            frames = _whole_frames(self.store, entry.video_id, entry.sequence)
+            if frames is not None:
+                yield PlacedVideo(entry.sequence, entry.video_id, frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +90,42 @@ def replay(scorer: Scorer, store: LiveStore, after: int) -> int:
     """
     count, bundle = 0, scorer.bundle.digest
     for _ in range(_ROUNDS):
-        lacking = store.lacking(after, bundle)
+        lacking, before = store.lacking(after, bundle), count
         for first in range(0, len(lacking), _REPLAYED_TOGETHER):
-            _score_again(scorer, store, [video_id for _, video_id in lacking[first : first + _REPLAYED_TOGETHER]])
-        if not lacking:
+            count += _score_again(scorer, store, lacking[first : first + _REPLAYED_TOGETHER])
+        if count == before:
             break
-        count += len(lacking)
     return count
 
 
-def _score_again(scorer: Scorer, store: LiveStore, video_ids: list[str]) -> None:
-    found = [video for video_id in video_ids if (video := store.get(video_id)) is not None]
+def catch_up(scorer: Scorer, store: LiveStore, after: int) -> int:
+    """Has the scorer's bundle score a few of the videos behind `after` that it did not score; returns how many."""
+    lacking = store.lacking(after, scorer.bundle.digest)
+    for first in range(0, len(lacking), _AT_ONCE):
+        if count := _score_again(scorer, store, lacking[first : first + _AT_ONCE]):
+            return count
+    return 0
+
+
+def _score_again(scorer: Scorer, store: LiveStore, uploads: list[tuple[int, str]]) -> int:
+    """uploads: sequence and id; returns how many were scored."""
+    found = [
+        (*upload, frames) for upload in uploads if (frames := _whole_frames(store, upload[1], upload[0])) is not None
+    ]
     if not found:
-        return
-    codes = np.concatenate(list(scorer.codes(video.frames for video in found)))  # (S, C) uint16, of all of them
-    ends = np.cumsum([segment_count(len(video.frames)) for video in found])
+        return 0
+    codes = np.concatenate(list(scorer.codes(frames for _, _, frames in found)))  # (S, C) uint16, of all of them
+    ends = np.cumsum([segment_count(len(frames)) for _, _, frames in found])
     rows = np.split(codes, ends[:-1])
-    store.add_codes(
-        scorer.bundle.digest,
-        {video.video_id: (video.sequence, own) for video, own in zip(found, rows, strict=True)},
-    )
+    scored = {video_id: (sequence, own) for (sequence, video_id, _), own in zip(found, rows, strict=True)}
+    store.add_codes(scorer.bundle.digest, scored)
+    return len(found)
+
+
+def _whole_frames(store: LiveStore, video_id: str, sequence: int) -> np.ndarray | None:
+    """(T, F) u8 of an upload; None where the video changed since, or its frames are damaged, which is said."""
+    try:
+        return store.frames(video_id, sequence)
+    except LiveStoreCorrupt as error:  # one upload may not keep all others from being scored
+        log("upload_left_out", level=logging.ERROR, video=video_id, reason=str(error))
+        return None

@@ -2,8 +2,8 @@
 
 Where it stands: the API asks here; the process is `segsearch reindex`, which knows nothing of this. What is known of a
 job lies in `jobs/<id>/` of the index directory: what was asked, what the process says, whether it was to end. The
-process holds the lock of `jobs/.lock` for as long as it lives, whatever becomes of the server that started it: so every
-server can tell how every job is, also one that was started later.
+process holds the lock of `jobs/<id>/.lock` for as long as it lives, whatever becomes of the server that started it: so
+every server can tell how every job is, also one that was started later. It has its turn as long, see `taking_turns`.
 """
 
 import fcntl
@@ -17,20 +17,19 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.cli import own_process
 from segsearch.core.errors import (
     ConfigError,
     GenerationCorrupt,
-    IndexBusy,
     InvalidInput,
     NoFiles,
     NoGeneration,
@@ -39,12 +38,12 @@ from segsearch.core.errors import (
 )
 from segsearch.core.files import matching_files, write_atomically
 from segsearch.service.confined import below, is_below
-from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.index_directory import IndexDirectory, refused
+from segsearch.service.jobs.taking_turns import JOBS, LOCK, turn
 from segsearch.service.scoring.bundle_folder import BundleFolder
 
-JOBS: Final = "jobs"
 KEPT: Final = 50  # finished jobs that are remembered
-_LOCK, _ASKED, _OUT, _ERRORS, _PROCESS, _CANCELLED = ".lock", "job.json", "stdout", "stderr", "process", "cancelled"
+_ASKED, _OUT, _ERRORS, _PROCESS, _CANCELLED = "job.json", "stdout", "stderr", "process", "cancelled"
 _ID: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 _PROGRESS: Final = re.compile(r"([a-z: ]+): (\d+)/(\d+) (\w+), [^\n]*?(?:, (\d+) s left)?(?:,[^\n]*)?")
 _FOLDERS: Final = re.compile(r"(?<![\w.])/(?:[^\s/:]+/)*")
@@ -52,7 +51,7 @@ _TAIL_BYTES: Final = 16 << 10
 _MARK: Final = "SEGSEARCH_JOB"  # a variable by which a process is known again
 _NICENESS: Final = 15  # whoever searches or uploads goes first: what scores uploads has 10
 _END_S: Final = 10.0
-_TRIES, _PAUSE_S = 10, 0.02  # for the lock, which others take for a moment to see whether it is held
+_PAUSE_S: Final = 0.02
 
 
 class State(StrEnum):
@@ -115,31 +114,34 @@ class ReindexJobs:
     def start(self, wish: Wish, in_use: Bundle) -> Job:
         """Starts a reindex. It keeps what the current generation keeps of each class, and goes on where one stopped.
 
-        in_use: the server's bundle. Raises InvalidInput, NotConfigured, ModelNotLoaded, ModelUnfit, or IndexBusy.
+        in_use: the server's bundle. Raises InvalidInput, NotConfigured, ModelNotLoaded, ModelUnfit, IndexBusy, or
+        StorageFull or StorageFailed where the disk refuses what is noted of a job.
         """
         patterns, bundle = self._patterns(wish.shards), self._bundle(wish, in_use)
         arguments = ["reindex", "--bundle", str(bundle.directory), "--index", str(self._index.root)]
         arguments += [part for pattern in patterns for part in ("--data", pattern)]
         arguments += ["--on-error", "skip" if wish.skip_bad else "stop", *self._as_before(), *self._options]
-        self._folder.mkdir(exist_ok=True)
-        with self._sole() as lock:
+        try:
+            return self.job(self._started(wish, arguments))
+        except OSError as error:
+            raise refused(self._index.root, error) from error
+
+    def _started(self, wish: Wish, arguments: Sequence[str]) -> str:
+        """The id of a job that runs from now on."""
+        with turn(self._index) as lock:
             self._index.check_idle()
-            job_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-            folder = self._folder / job_id
-            self._forget_old()
-            folder.mkdir()
-            asked = {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "wish": asdict(wish)}
-            write_atomically(folder / _ASKED, json.dumps(asked))
-            lock.truncate(0)
-            lock.write(job_id)
-            lock.flush()
-            _run(arguments, folder, lock)
-        return self.job(job_id)
+            folder = self._new_folder()
+            with (folder / LOCK).open("w") as own:
+                fcntl.flock(own, fcntl.LOCK_EX)
+                asked = {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "wish": asdict(wish)}
+                write_atomically(folder / _ASKED, json.dumps(asked))  # from now on others know of it
+                _run(arguments, folder, [lock, own.fileno()])
+        return folder.name
 
     def job(self, job_id: str) -> Job:
         """A job as it is now; raises UnknownJob."""
         folder = self._folder_of(job_id)
-        running = self._running() == job_id  # first: what is said later is said by a job that has ended
+        running = _is_running(folder)  # first: what is said later is said by a job that has ended
         asked = json.loads((folder / _ASKED).read_bytes())
         wish = Wish(**{**asked["wish"], "shards": tuple(asked["wish"]["shards"])})
         result, told = _result(folder / _OUT), _tail(folder / _ERRORS)
@@ -155,13 +157,13 @@ class ReindexJobs:
     def cancel(self, job_id: str) -> Job:
         """Ends a job that runs; what it has finished stays for the next one. Raises UnknownJob or InvalidInput."""
         folder = self._folder_of(job_id)
-        if self._running() == job_id:
+        if _is_running(folder):
             process = _process_of(folder, job_id)
             (folder / _CANCELLED).touch()
             with suppress(ProcessLookupError):
                 os.killpg(process, signal.SIGTERM)
             end_s = time.monotonic() + _END_S
-            while self._running() == job_id and time.monotonic() < end_s:
+            while _is_running(folder) and time.monotonic() < end_s:
                 time.sleep(_PAUSE_S)
         return self.job(job_id)
 
@@ -196,47 +198,39 @@ class ReindexJobs:
         kept += ["--embeddings"] if generation.neighbours is not None else []
         return ["--keep", str(generation.manifest.limit), *kept]
 
-    @contextmanager
-    def _sole(self) -> Iterator[IO[str]]:
-        """The lock that a running job holds; raises IndexBusy where one runs."""
-        with (self._folder / _LOCK).open("a+") as file:
-            for tried in range(_TRIES):
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if tried + 1 == _TRIES:
-                        raise IndexBusy(self._index.root) from None
-                    time.sleep(_PAUSE_S)
-            yield file
-
-    def _running(self) -> str | None:
-        """The id of the job that runs."""
-        try:
-            with (self._folder / _LOCK).open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return file.read()
-        except FileNotFoundError:
-            pass
-        return None
-
     def _folder_of(self, job_id: str) -> Path:
         if not _ID.fullmatch(job_id) or not (self._folder / job_id / _ASKED).exists():
             raise UnknownJob(job_id)
         return self._folder / job_id
+
+    def _new_folder(self) -> Path:
+        self._forget_old()
+        folder = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        folder.mkdir()
+        return folder
 
     def _forget_old(self) -> None:
         for folder in sorted(folder for folder in self._folder.iterdir() if _ID.fullmatch(folder.name))[: 1 - KEPT]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(arguments: list[str], folder: Path, lock: IO[str]) -> None:
-    """Starts the process, which takes the lock over."""
+def _is_running(folder: Path) -> bool:
+    """Whether a process has the job's lock."""
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def _run(arguments: Sequence[str], folder: Path, locks: list[int]) -> None:
+    """Starts the process, which takes the locks over."""
     with (folder / _OUT).open("wb") as out, (folder / _ERRORS).open("wb") as errors:
         process = subprocess.Popen(
-            own_process(*arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=errors, pass_fds=[lock.fileno()],
+            own_process(*arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=errors, pass_fds=locks,
             process_group=0, env={**os.environ, _MARK: folder.name},
         )  # fmt: skip
     with suppress(OSError):

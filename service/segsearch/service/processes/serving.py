@@ -4,7 +4,7 @@ Where it stands: `serve_cli` runs it alone, `worker` as one of several.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from prometheus_client.registry import Collector
@@ -16,6 +16,7 @@ from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.background_compaction import BackgroundCompaction, CompactAt
+from segsearch.service.jobs.catching_up import CatchingUp
 from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.processes.plan import Plan
@@ -25,6 +26,7 @@ from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.scoring.queue_metrics import QueueMetrics
+from segsearch.service.scoring.signed import open_signed
 from segsearch.service.scoring.tuning import Tuning
 from segsearch.service.security.guard import Guard
 from segsearch.service.security.rate_limit import Buckets
@@ -57,8 +59,13 @@ class Serving:
         """See `server.serve_until_stopped`. compacts: whether this process looks after that."""
         settings, library = self.plan.settings, self.library
         compact_at = CompactAt(settings.compact_at_rows, settings.compact_at_deleted)
-        compaction = BackgroundCompaction(library.index, library.view, compact_at)
-        with compaction if self.plan.live and compacts else nullcontext():
+        compaction = BackgroundCompaction(
+            library.index, library.view, compact_at, keep_generations=settings.keep_generations
+        )
+        with ExitStack() as stack:
+            if self.plan.live and compacts:
+                stack.enter_context(compaction)
+                stack.enter_context(CatchingUp(library.catch_up))
             serve_until_stopped(self.app, settings, self._drain, self.rpc, ready, shares_port=shares_port)
 
     def _drain(self) -> None:
@@ -99,12 +106,12 @@ def _library(plan: Plan, crew: Crew | None) -> Iterator[SegmentLibrary]:
         )
 
     with ExitStack() as stack:
-        opened = Bundle.open(plan.bundle)
+        opened = open_signed(plan.bundle, settings.bundle_key)
         scorer = stack.enter_context(open_scorer(opened))
         space = opened.manifest.features.space
         store = stack.enter_context(LiveStore.open(plan.index / LIVE, space)) if plan.live else None
         directory = IndexDirectory(plan.index)
-        loadable = BundleFolder(settings.bundles, open_scorer) if settings.bundles else None
+        loadable = BundleFolder(settings.bundles, open_scorer, settings.bundle_key) if settings.bundles else None
         jobs = ReindexJobs(directory, settings.data, loadable, _as_here(plan)) if settings.data else None
         library = SegmentLibrary(
             scorer, directory, store, bundles=loadable, jobs=jobs, load_in_all=crew.load if crew else None
@@ -114,9 +121,11 @@ def _library(plan: Plan, crew: Crew | None) -> Iterator[SegmentLibrary]:
 
 
 def _as_here(plan: Plan) -> list[str]:
-    """Options of `segsearch reindex` by which a job scores as this server does."""
+    """Options of `segsearch reindex` by which a job scores, and keeps older generations, as this server does."""
     options = {
         "--frame-limit": plan.settings.frame_limit, "--batch": plan.batch, "--threads": plan.threads,
         "--provider": plan.provider, "--precision": plan.precision, "--cache": plan.cache,
+        "--keep-generations": plan.settings.keep_generations,
+        **({"--bundle-key": plan.settings.bundle_key} if plan.settings.bundle_key else {}),
     }  # fmt: skip
     return [str(part) for option in options.items() for part in option]

@@ -4,6 +4,7 @@ Where it stands: what can be long is not made of these models, an object for eac
 `score_json` uploads; tests hold them equal to what the models would say.
 """
 
+import io
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -264,8 +265,17 @@ def score_json(upload: Upload, scored: ScoredVideo, names: "TagTexts") -> bytes:
         "video": video_id, "frames": upload.frames, "bundle": upload.bundle.model_dump(),
         "stored": StoredAnswer.of(stored).model_dump() if stored is not None else None,
     })  # fmt: skip
-    video = json.dumps(video_id)[1:-1]
-    segments = ",".join([
+    answer = io.BytesIO()  # gives its bytes away without a copy
+    answer.write(f'{head[:-1]}, "segments": ['.encode())
+    for place, part in enumerate(scored.parts()):
+        answer.write(b"," if place else b"")
+        answer.write(_segments_json(json.dumps(video_id)[1:-1], part, names).encode())
+    answer.write(b"]}")
+    return answer.getvalue()
+
+
+def _segments_json(video: str, scored: ScoredVideo, names: "TagTexts") -> str:
+    return ",".join([
         f'{{"segment":"{video}:{start}","start_s":{start},"end_s":{start + SEGMENT_FRAMES},"tags":['
         + ",".join([f'{{{names[row]},"score":{score}}}' for row, score in zip(classes, scores, strict=True)])
         + "]}"
@@ -273,7 +283,6 @@ def score_json(upload: Upload, scored: ScoredVideo, names: "TagTexts") -> bytes:
             scored.starts.tolist(), scored.classes.tolist(), scored.probabilities.astype(str).tolist(), strict=True
         )
     ])  # fmt: skip
-    return f'{head[:-1]}, "segments": [{segments}]}}'.encode()
 
 
 TagTexts = tuple[str, ...]  # by class ordinal: the JSON members that name a tag

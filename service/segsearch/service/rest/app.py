@@ -1,9 +1,9 @@
 """Puts the web application together: the one place where library, settings and routes meet."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, Final
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -14,6 +14,7 @@ from segsearch.service.page_tokens import PageTokens
 from segsearch.service.rest import generations, inference, jobs, models, routes, search, similar, videos
 from segsearch.service.rest.access import SCHEMES, check_routes, needs_of
 from segsearch.service.rest.answers import Problem, tag_texts
+from segsearch.service.rest.body_room import BodyRoom
 from segsearch.service.rest.edge import Edge, failures
 from segsearch.service.rest.exchange import Exchanges
 from segsearch.service.rest.fast_search import FastSearch
@@ -21,11 +22,13 @@ from segsearch.service.rest.idempotency import Remembered
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.problems import add_handlers
 from segsearch.service.rest.request_body import BodyLimits
+from segsearch.service.rest.same_site import SameSite
 from segsearch.service.rest.search_answers import SearchAnswers
 from segsearch.service.rest.search_text import warm_up
 from segsearch.service.rest.traced_requests import TracedRequests
 from segsearch.service.security.guard import Guard
 from segsearch.service.settings import Settings
+from segsearch.service.stepping_back import step_back
 from segsearch.service.tracing.trace import Traces
 from segsearch.service.uploads.reader import FRAMES, UploadReader, frames_schema
 from segsearch.service.uploads.upload import Rules
@@ -48,7 +51,8 @@ def build(
         app, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
         searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
     )  # fmt: skip
-    exchanges = Exchanges(fast, metrics, log_requests=settings.log_requests)
+    own = SameSite(fast, loopback_only=settings.is_loopback and app.state.guard.keys is None)
+    exchanges = Exchanges(own, metrics, log_requests=settings.log_requests)
     return TracedRequests(exchanges, traces) if traces else exchanges
 
 
@@ -61,14 +65,15 @@ def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, gua
         telemetry={"tracing": False, "metrics": False, "logs": False},  # `traced_requests` sees more, and all requests
     )  # fmt: skip
     bundle = library.scorer.bundle
+    room = BodyRoom(max(settings.body_room_bytes, settings.body_limit_bytes))
     app.state.edge = Edge(
         library=library,
         reader=UploadReader(Rules(bundle.manifest.features, settings.frame_limit)),
         tag_texts=tag_texts(bundle.vocabulary),
-        body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s),
+        body_limits=BodyLimits(settings.body_limit_bytes, settings.body_timeout_s, room),
         metrics=metrics,
         remembered=Remembered(),
-        score_threads=CapacityLimiter(SCORE_THREADS),
+        score_threads=ThreadPoolExecutor(SCORE_THREADS, "score", initializer=step_back),
     )
     app.state.guard = guard or Guard.of(settings)
     app.state.searches = SearchAnswers(library, PageTokens(library.index.root))
@@ -95,16 +100,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas[FRAMES] = frames_schema(app.state.edge.reader.rules.spec)
         components["securitySchemes"] = SCHEMES
         for route in app.routes:
-            if isinstance(route, APIRoute) and route.include_in_schema and needs_of(route).scope is not None:
-                _describe_keys(document["paths"][route.path_format], route, required=app.state.guard.keys is not None)
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                _describe_access(document["paths"][route.path_format], route, keys=app.state.guard.keys is not None)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _describe_keys(operations: dict[str, Any], route: APIRoute, *, required: bool) -> None:
-    """Says of a route's operations that they take a key, and what is answered without one."""
+def _describe_access(operations: dict[str, Any], route: APIRoute, *, keys: bool) -> None:
+    """Says of a route's operations whether they take a key, and what others are answered. keys: whether one must."""
     for method in route.methods or ():
         operation = operations[method.lower()]
-        operation["security"] = [{name: []} for name in SCHEMES] + ([] if required else [{}])  # {}: or none
+        operation["responses"] |= {str(status): answer for status, answer in failures(403).items()}
+        if needs_of(route).scope is None:
+            continue
+        operation["security"] = [{name: []} for name in SCHEMES] + ([] if keys else [{}])  # {}: or none
         operation["description"] += f"\n\nNeeds a key of scope {needs_of(route).scope} where keys are set."
-        operation["responses"] |= {str(status): answer for status, answer in failures(401, 403, 429).items()}
+        operation["responses"] |= {str(status): answer for status, answer in failures(401, 429).items()}

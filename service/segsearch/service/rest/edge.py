@@ -1,11 +1,13 @@
 """What the routes share: what they answer from, and how they take queries and announce failures."""
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ParamSpec, TypeVar
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
@@ -31,11 +33,12 @@ class Edge:
     body_limits: BodyLimits
     metrics: Metrics
     remembered: Remembered
-    score_threads: CapacityLimiter  # how many do the work around scoring at a time
+    score_threads: ThreadPoolExecutor  # for the work around scoring: as many at a time, and behind every search
 
     async def in_thread(self, work: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
         """Does a part of a `POST /score` on one of its threads."""
-        return await to_thread.run_sync(partial(work, *given, **named), limiter=self.score_threads)
+        call = partial(copy_context().run, partial(work, *given, **named))
+        return await asyncio.get_running_loop().run_in_executor(self.score_threads, call)
 
 
 def edge_of(request: Request) -> Edge:

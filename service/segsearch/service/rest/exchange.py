@@ -1,7 +1,8 @@
 """One request and its answer, as logs and metrics see them: everything else of the edge lies inside this.
 
 It gives each request an id, which comes back as `X-Request-Id` and stands in every line that is logged about it; counts
-and times it; and leaves an audit line of what an admin's key was needed for, whether it was allowed or not.
+and times it; and leaves an audit line of each deletion, and of what an admin's key was needed for, whether it was
+allowed or not.
 
 The layers within write down here what only they know: whose key it was, what went wrong.
 """
@@ -69,7 +70,7 @@ class Exchanges:
     def _note(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", None)  # without converters
         self._metrics.answered(route, exchange.status, exchange.problem, seconds)
-        if exchange.needs is KeyScope.admin:
+        if exchange.needs is KeyScope.admin or scope["method"] == "DELETE":
             log("admin_action", **_facts(scope, exchange))
         if self._log_requests:
             log("request", **_facts(scope, exchange), problem=exchange.problem, seconds=round(seconds, 6))

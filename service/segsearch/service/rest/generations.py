@@ -94,7 +94,9 @@ def compare(edge: EdgeDep, query: Annotated[CompareQuery, Query()]) -> Compariso
     return ComparisonAnswer.of(edge.library.compare(query.a, query.b, query.k), query.limit)
 
 
-@router.post("/generations/{number}:activate", responses=failures(404, 409, 422, 503), dependencies=[ADMIN])
+@router.post("/generations/{number}:activate", responses=failures(404, 409, 422, 503, 507), dependencies=[ADMIN])
 def activate(edge: EdgeDep, number: Annotated[Number, Path()], _: Nothing) -> GenerationAnswer:
-    """Makes a generation current that is there, once it has been verified; queries switch to it without a pause."""
-    return GenerationAnswer.of(edge.library.index.activate(number).manifest)
+    """Makes a generation current that is there and goes with the model in use, once it has been verified; queries
+    switch to it without a pause.
+    """
+    return GenerationAnswer.of(edge.library.activate(number))

@@ -26,7 +26,7 @@ from segsearch.service.rest.inference_answers import (
     written,
 )
 from segsearch.service.rest.inference_body import BINARY, BYTES, JSON, LENGTH_HEADER, REQUEST_BODY, Body, read_request
-from segsearch.service.rest.request_body import read_body
+from segsearch.service.rest.request_body import body_of
 from segsearch.service.rest.waiting import caller_of, until_scored
 from segsearch.service.scoring.scorer import Caller
 
@@ -119,8 +119,9 @@ async def _infer(request: Request, edge: Edge, asked: ModelName) -> Response:
     served(edge.library, asked)
     caller = caller_of(request)
     edge.library.check_room(caller)
-    content = await read_body(request, edge.body_limits)
-    body, begun = await edge.in_thread(_begun, edge, request.headers.getlist(LENGTH_HEADER), content, asked, caller)
+    lengths = request.headers.getlist(LENGTH_HEADER)
+    with await body_of(request, edge.body_limits) as sent:
+        body, begun = await edge.in_thread(_begun, edge, lengths, sent.content, asked, caller)
     await until_scored(request, begun.scores)
     return await edge.in_thread(_answered, request, body, begun)
 

@@ -104,8 +104,8 @@ class JobAnswer(_Model):
 
 
 @router.post(
-    "/reindex", status_code=202, responses=failures(408, 409, 413, 415, 422), openapi_extra=described(ReindexBody),
-    dependencies=[ADMIN],
+    "/reindex", status_code=202, responses=failures(408, 409, 413, 415, 422, 503, 507),
+    openapi_extra=described(ReindexBody), dependencies=[ADMIN],
 )  # fmt: skip
 async def reindex(request: Request, response: Response, edge: EdgeDep, _: Nothing) -> JobAnswer:
     """Scores shards and the uploads there are with a bundle, and publishes a generation. One runs at a time.

@@ -52,8 +52,9 @@ def models(edge: EdgeDep, _: Nothing) -> ModelAnswer:
 
 
 @router.post(
-    "/models:load", responses=failures(408, 409, 413, 415, 422), openapi_extra=described(LoadBody), dependencies=[ADMIN]
-)
+    "/models:load", responses=failures(408, 409, 413, 415, 422, 503), openapi_extra=described(LoadBody),
+    dependencies=[ADMIN],
+)  # fmt: skip
 async def load(request: Request, edge: EdgeDep, _: Nothing) -> ModelAnswer:
     """Puts a bundle in the place of the one in use, once it has proved itself; whatever goes wrong, that one stays.
 

@@ -82,11 +82,12 @@ def _on_the_loop(handler: Handler) -> Callable[[Request, Exception], Awaitable[R
 def document(request: Request, status: HTTPStatus, code: str, detail: str, **more: Any) -> Response:
     """A problem document; `more` are its extension members."""
     exchange_of(request.scope).problem = code
+    path = request.scope["path"]  # its URL is made of the `Host` that came, which may be none
     body = {
         "type": f"/problems/{code}", "title": status.phrase, "status": status.value, "detail": detail[:DETAIL_LIMIT],
-        "instance": request.url.path, **more,
+        "instance": path, **more,
     }  # fmt: skip
-    if f"{request.url.path}/".startswith(INFERENCE_PATH):
+    if f"{path}/".startswith(INFERENCE_PATH):
         body["error"] = body["detail"]  # where clients of the Open Inference Protocol look
     # Escaped to ASCII: a request can make us quote text that UTF-8 has no bytes for.
     return Response(json.dumps(body), status, media_type=MEDIA_TYPE)
@@ -172,6 +173,6 @@ def _incident(request: Request, error: Exception, **facts: str) -> str:
     exchange = exchange_of(request.scope)
     log(
         "request_failed", level=logging.ERROR, incident=incident, request=exchange.request_id, key=exchange.key_id,
-        path=request.url.path, reason=reason, **facts,
+        path=request.scope["path"], reason=reason, **facts,
     )  # fmt: skip
     return incident

@@ -1,47 +1,63 @@
 """Reading a request's body: compressed or not, with its limits enforced while it arrives."""
 
 import asyncio
-import io
 from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
-from segsearch.core.errors import InputTooLarge, TooSlow, UnsupportedContent
+from segsearch.core.errors import TooSlow, UnsupportedContent
+from segsearch.service.rest.body_room import Body, BodyRoom
 from segsearch.service.rest.inflating import INFLATERS, Inflater
+
+_LENGTH_DIGITS = 19  # int() refuses thousands of them with an error of its own
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How much a body may hold, before and after inflating, and how long it may take to arrive."""
+    """How much a body may hold, before and after inflating, how long it may take to arrive, and what all share."""
 
     size_bytes: int
     time_s: float
+    room: BodyRoom
 
 
-async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """The whole body, inflated.
+async def body_of(request: Request, limits: BodyLimits) -> Body:
+    """The whole body, inflated; whoever asks lets go of it.
 
-    Raises InputTooLarge as soon as it passes the limit, whatever length it announced; TooSlow; UnsupportedContent for
-    an encoding that is not read; InvalidInput for compressed data that are damaged.
+    Raises InputTooLarge as soon as it passes the limit, whatever length it announced; TooManyCalls where others leave
+    no room for it, before it is read if it announces its length; TooSlow; UnsupportedContent for an encoding that is
+    not read; InvalidInput for compressed data that are damaged.
     """
-    inflater = _inflater(request)
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limits.size_bytes:
-        raise InputTooLarge("body", f"{announced} bytes", f"at most {limits.size_bytes}")
-    body = io.BytesIO()  # gives its bytes away without a copy
+    body = limits.room.body(limits.size_bytes)
     try:
-        async with asyncio.timeout(limits.time_s):
+        await _fill(body, request, limits.time_s)
+    except BaseException:
+        body.let_go()
+        raise
+    return body
+
+
+async def _fill(body: Body, request: Request, time_s: float) -> None:
+    inflater = _inflater(request)
+    body.expect(_announced(request))  # what is compressed is seldom longer than what it inflates to
+    try:
+        async with asyncio.timeout(time_s):
             async for piece in request.stream():
                 if inflater is None:
-                    _append(body, piece, limits.size_bytes)
+                    body.append(piece)
                 else:
-                    await run_in_threadpool(inflate_into, body, inflater, piece, limits.size_bytes)
+                    await run_in_threadpool(inflate_into, body, inflater, piece)
     except TimeoutError:
-        raise TooSlow("body", limits.time_s) from None
+        raise TooSlow("body", time_s) from None
     if inflater is not None:
         inflater.finish()
-    return body.getvalue()
+
+
+def _announced(request: Request) -> int:
+    """How many bytes are to come; 0 where that is not said."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) <= _LENGTH_DIGITS else 0
 
 
 def _inflater(request: Request) -> Inflater | None:
@@ -55,13 +71,7 @@ def _inflater(request: Request) -> Inflater | None:
     return INFLATERS[encoding]()
 
 
-def inflate_into(body: io.BytesIO, inflater: Inflater, piece: bytes, limit_bytes: int) -> None:
-    """Inflates a piece behind what is there; raises InputTooLarge. It takes a processor, so threads do it."""
+def inflate_into(body: Body, inflater: Inflater, piece: bytes) -> None:
+    """Inflates a piece behind what is there; raises what `Body.append` does. It takes a processor: threads do it."""
     for chunk in inflater.feed(piece):
-        _append(body, chunk, limit_bytes)
-
-
-def _append(body: io.BytesIO, piece: bytes, limit_bytes: int) -> None:
-    body.write(piece)
-    if body.tell() > limit_bytes:
-        raise InputTooLarge("body", f"more than {limit_bytes} bytes", f"at most {limit_bytes}")
+        body.append(chunk)

@@ -10,7 +10,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from segsearch.core.errors import InvalidInput
 from segsearch.service.library import Begun
+from segsearch.service.page_making import check_tags
 from segsearch.service.rest.access import PUBLIC, READ, WRITE
 from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import (
@@ -29,7 +31,7 @@ from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, edge_of, f
 from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_of
 from segsearch.service.rest.metrics import MEDIA_TYPE as METRICS_TYPE
 from segsearch.service.rest.problems import problem_page
-from segsearch.service.rest.request_body import read_body
+from segsearch.service.rest.request_body import body_of
 from segsearch.service.rest.waiting import ROOM, caller_of, until_scored
 from segsearch.service.uploads.reader import REQUEST_BODY
 
@@ -49,7 +51,9 @@ class ScoreQuery(QueryModel):
 
     top: Annotated[int, Field(ge=1, le=TAG_LIMIT, description="How many tags a segment.")] = 20
     video_id: Annotated[str | None, Field(max_length=256, description="Names the video, if the body does not.")] = None
-    index: Annotated[bool, Field(description="Also add it to the library, in place of what has its id.")] = False
+    index: Annotated[
+        bool, Field(description="Also add it to the library, in place of what has its id; it needs one.")
+    ] = False
 
 
 router = APIRouter()
@@ -69,21 +73,25 @@ async def score(
     request: Request, edge: EdgeDep, query: Annotated[ScoreQuery, Query()], key: IdempotencyKey = None
 ) -> Response:
     """Every 5-second segment of a video with its best tags, from the video's frame features."""
-    body = await read_body(request, edge.body_limits)
     key = key if query.index else None  # scoring alone changes nothing
-    asked = await edge.in_thread(digest_of, request, body) if key is not None else b""
-    with edge.remembered.once(owner_of(request), key, asked) as attempt:
-        if attempt.content is None:
-            video_id, begun = await edge.in_thread(_begun, request, body, query)
-            await until_scored(request, begun.scores)
-            attempt.content, answer = await edge.in_thread(_scored, request, query, video_id, begun)
-            return answer
+    with await body_of(request, edge.body_limits) as body:
+        asked = await edge.in_thread(digest_of, request, body.content) if key is not None else b""
+        with edge.remembered.once(owner_of(request), key, asked) as attempt:
+            if attempt.content is None:
+                video_id, begun = await edge.in_thread(_begun, request, body.content, query)
+                body.let_go()  # the queue has a limit of its own for frames that wait
+                await until_scored(request, begun.scores)
+                attempt.content, answer = await edge.in_thread(_scored, request, query, video_id, begun)
+                return answer
     return await edge.in_thread(_json, request, attempt.content)
 
 
 def _begun(request: Request, body: bytes, query: ScoreQuery) -> tuple[str, Begun]:
     edge, caller = edge_of(request), caller_of(request)
     video_id, upload = edge.reader.read(request.headers.get("content-type", ""), body, query.video_id)
+    if query.index and query.video_id is None and upload.video_id is None:
+        raise InvalidInput("query.video_id", "none, nor an id in the body", "an id to store the video under")
+    check_tags(edge.library.scorer.bundle, len(upload.frames), query.top, "query.top")
     return video_id, edge.library.begin(upload.frames, caller, add_as=video_id if query.index else None)
 
 

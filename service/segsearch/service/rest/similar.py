@@ -16,7 +16,7 @@ from segsearch.service.rest.access import READ
 from segsearch.service.rest.answer_coding import encoded
 from segsearch.service.rest.answers import End, GenerationAnswer, SegmentId, Start
 from segsearch.service.rest.edge import Edge, EdgeDep, QueryModel, edge_of, failures
-from segsearch.service.rest.request_body import read_body
+from segsearch.service.rest.request_body import body_of
 from segsearch.service.rest.waiting import caller_of, until_scored
 from segsearch.service.scoring.scorer import Caller
 from segsearch.service.uploads.reader import JSON, REQUEST_BODY
@@ -100,19 +100,36 @@ async def similar(request: Request, edge: EdgeDep, query: Annotated[SimilarQuery
     Found are the segments of the generation. What was uploaded since can be asked for, and is found after a reindex.
     """
     caller, kind = caller_of(request), request.headers.get("content-type", "")
-    body = await read_body(request, edge.body_limits)
-    named = named_segment(kind, body)
+    if _must_be_frames(request, kind):  # whoever is refused anyway need not send them
+        edge.library.check_room(caller)
+    with await body_of(request, edge.body_limits) as body:
+        named = named_segment(kind, body.content)
+        if named is None:
+            start_s, k = query.start_s, query.k
+            begun = await edge.in_thread(_begun, edge, kind, body.content, caller)
     if named is not None:
         if request.query_params:
             raise InvalidInput("query", "given beside a body that names a segment", "start_s and k in the body")
-        return await run_in_threadpool(_of_segment, request, named, caller)
-    begun = await edge.in_thread(_begun, edge, kind, body, caller)
+        start_s, k = named.start_s, named.k
+        found = await run_in_threadpool(_of_segment, request, named, caller)
+        if isinstance(found, Response):
+            return found
+        begun = found
     await until_scored(request, begun.scores)
-    return await edge.in_thread(_of_frames, request, begun, query)
+    return await edge.in_thread(_of_frames, request, begun, start_s, k)
 
 
-def _of_segment(request: Request, named: NamedSegment, caller: Caller) -> Response:
-    return _answer(request, edge_of(request).library.similar(named.video_id, named.start_s, named.k, caller))
+def _must_be_frames(request: Request, kind: str) -> bool:
+    """Whether a body that is still to come names no segment for sure."""
+    announced = request.headers.get("content-length", "")
+    return not _is_json(kind) or (announced.isdecimal() and int(announced) > _NAMING_LIMIT_BYTES)
+
+
+def _of_segment(request: Request, named: NamedSegment, caller: Caller) -> Response | Begun:
+    """The answer, or what is being scored for it."""
+    library = edge_of(request).library
+    found = library.begin_similar_segment(named.video_id, named.start_s, named.k, caller)
+    return _answer(request, found) if isinstance(found, SimilarPage) else found
 
 
 def _begun(edge: Edge, kind: str, body: bytes, caller: Caller) -> Begun:
@@ -120,9 +137,9 @@ def _begun(edge: Edge, kind: str, body: bytes, caller: Caller) -> Begun:
     return edge.library.begin_similar(upload.frames, caller)
 
 
-def _of_frames(request: Request, begun: Begun, query: SimilarQuery) -> Response:
+def _of_frames(request: Request, begun: Begun, start_s: int | None, k: int) -> Response:
     edge = edge_of(request)
-    page = edge.library.similar_of(begun, query.start_s, query.k)
+    page = edge.library.similar_of(begun, start_s, k)
     edge.metrics.scored_segments.inc(segment_count(len(begun.frames)))
     return _answer(request, page)
 
@@ -133,12 +150,16 @@ def _answer(request: Request, page: SimilarPage) -> Response:
     return Response(content, headers=headers, media_type=JSON)
 
 
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == JSON
+
+
 def named_segment(content_type: str, body: bytes) -> NamedSegment | None:
     """The segment that a body names; None for a body of frames, or of something else, which their reader refuses.
 
     Raises InvalidInput naming the member that is wrong.
     """
-    if content_type.partition(";")[0].strip().lower() != JSON or len(body) > _NAMING_LIMIT_BYTES:
+    if not _is_json(content_type) or len(body) > _NAMING_LIMIT_BYTES:
         return None
     try:
         document = json.loads(body)

@@ -12,6 +12,7 @@ from segsearch.service.rest.access import READ, WRITE
 from segsearch.service.rest.answers import GenerationAnswer, StoredAnswer, TagAnswer
 from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, failures
 from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_of
+from segsearch.service.rest.search_answers import QUERY_LIMIT
 
 router = APIRouter()
 
@@ -21,7 +22,10 @@ VideoId = Annotated[str, Path(max_length=VIDEO_ID_LIMIT, description="Id of a vi
 class StripQuery(QueryModel):
     """Which scores of a video."""
 
-    tag: Annotated[list[str], Field(min_length=1, max_length=100, description="Tags; may be given more than once.")]
+    tag: Annotated[
+        list[Annotated[str, Field(max_length=QUERY_LIMIT)]],
+        Field(min_length=1, max_length=100, description="Tags; may be given more than once."),
+    ]
 
 
 class TagStrip(BaseModel):

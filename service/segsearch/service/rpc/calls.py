@@ -6,6 +6,7 @@ is not begun for a client that has gone.
 """
 
 import logging
+import math
 import random
 import re
 import secrets
@@ -40,6 +41,8 @@ TAKE_S: Final = 60.0  # to take an answer, or some of one that is sent in pieces
 # Calls of a kind that may have a thread at a time, so that there are some left for searches.
 SCORING_LIMIT: Final = 12
 PUBLIC_LIMIT: Final = 8
+REFLECTION_LIMIT: Final = 4  # apart, as it may take a minute, and whoever asks after our health gets an answer
+_REFLECTION: Final = "ServerReflectionInfo"
 _SCORING: Final = ("Score", "ScoreStream", "Similar", "ModelInfer")
 _ID_HEADER: Final = "x-request-id"
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
@@ -51,17 +54,26 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
+class Crowd(threading.BoundedSemaphore):
+    """Calls of a kind, of which so many run at a time."""
+
+    def __init__(self, limit: int):
+        super().__init__(limit)
+        self.limit = limit
+
+
 class Calls:
     """What all calls of a server share."""
 
     def __init__(self, guard: Guard, metrics: RpcMetrics, *, log_requests: bool, traces: Traces | None = None):
         self.guard, self.metrics, self.log_requests, self.traces = guard, metrics, log_requests, traces
         self.patience, self.refusals = Patience(), Refusals()
-        scoring, public = threading.BoundedSemaphore(SCORING_LIMIT), threading.BoundedSemaphore(PUBLIC_LIMIT)
+        public = [name for name, needs in NEEDS.items() if needs is None]
         # By method: what bounds the calls of its kind that run at a time.
-        self.crowds = dict.fromkeys(_SCORING, scoring) | {
-            name: public for name, needs in NEEDS.items() if needs is None
-        }
+        self.crowds = {
+            **dict.fromkeys(_SCORING, Crowd(SCORING_LIMIT)), **dict.fromkeys(public, Crowd(PUBLIC_LIMIT)),
+            _REFLECTION: Crowd(REFLECTION_LIMIT),
+        }  # fmt: skip
 
     def begin(self, method: str, context: grpc.ServicerContext) -> "Call":
         """A call that has reached a thread."""
@@ -77,7 +89,7 @@ class Call:
 
     __slots__ = (
         "_calls", "_crowd", "_needs", "_refusal", "_started_s", "_trace", "context", "key_id", "lasting", "method",
-        "patience_ends_s", "problem", "request_id",
+        "patience_ends_s", "problem", "request_id", "video",
     )  # fmt: skip
 
     def __init__(self, calls: Calls, method: str, context: grpc.ServicerContext):
@@ -85,12 +97,13 @@ class Call:
         self._started_s = time.perf_counter()
         self._trace = traced_calls.begin(calls.traces, method, context) if calls.traces else None
         self._needs = NEEDS[method]
-        self._crowd: threading.BoundedSemaphore | None = None  # while we are counted in it
+        self._crowd: Crowd | None = None  # while we are counted in it
         self._refusal: Exception | None = None  # that it has waited for
         self.patience_ends_s: float | None = None
         self.lasting = False
         self.key_id: str | None = None
         self.problem: str | None = None
+        self.video: str | None = None  # that it deletes
         self.request_id = _request_id(context)
 
     def __enter__(self) -> "Call":
@@ -130,7 +143,7 @@ class Call:
         crowd = self._calls.crowds.get(self.method)
         if crowd is not None:
             if not crowd.acquire(blocking=False):
-                raise TooManyCalls(SCORING_LIMIT if self._needs else PUBLIC_LIMIT)
+                raise TooManyCalls(crowd.limit)
             self._crowd = crowd
 
     def check_wanted(self) -> None:
@@ -140,10 +153,13 @@ class Call:
         if not self.context.is_active():
             raise ClientGone
 
-    def requests(self, incoming: Iterator[bytes], limit_s: float) -> Iterator[bytes]:
-        """Each message as it comes; a client that is later than `limit_s` with the next one is cut."""
+    def requests(self, incoming: Iterator[bytes], limit_s: float, all_s: float = math.inf) -> Iterator[bytes]:
+        """Each message as it comes; a client is cut that is later than `limit_s` with the next one, or has not sent all
+        of them after `all_s`.
+        """
+        ends_s = time.monotonic() + all_s
         while True:
-            self.waits(limit_s)
+            self.waits(min(limit_s, ends_s - time.monotonic()))
             message = next(incoming, None)
             self.works()
             if message is None:
@@ -221,8 +237,9 @@ class Call:
     def _note(self, code: str) -> None:
         seconds = time.perf_counter() - self._started_s
         self._calls.metrics.answered(self.method, code, self.problem, seconds)
-        if self._needs is Scope.admin:
-            log("admin_action", **self._facts(), status=code)
+        if self._needs is Scope.admin or self.method == "DeleteVideo":
+            facts = self._facts() | ({} if self.video is None else {"video": self.video})
+            log("admin_action", **facts, status=code)
         if self._calls.log_requests:
             log("request", **self._facts(), status=code, problem=self.problem, seconds=round(seconds, 6))
         if self._trace is not None:

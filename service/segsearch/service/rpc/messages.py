@@ -5,6 +5,7 @@ k hits of a page, m moments, S segments of a video.
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -71,10 +72,19 @@ def search_messages(page: Page | MomentPage, next_page_token: str) -> Iterator[p
         yield message
 
 
-def score_message(upload: Upload, scored: ScoredVideo, stored: Stored | None) -> pb.ScoreResponse:
-    """Every segment of a video with its best tags."""
+def score_bytes(upload: Upload, scored: ScoredVideo, stored: Stored | None) -> bytes:
+    """Every segment of a video with its best tags, as a `ScoreResponse` is sent: its parts one behind the other."""
+    head = pb.ScoreResponse(
+        video=upload.video_id, frames=len(upload.frames), bundle=bundle_message(scored.bundle),
+        stored=stored_message(stored) if stored is not None else None,
+    )  # fmt: skip
+    parts = (pb.ScoreResponse(segments=_segments(part)) for part in scored.parts())
+    return b"".join(message.SerializeToString() for message in chain([head], parts))
+
+
+def _segments(scored: ScoredVideo) -> list[pb.ScoredSegment]:
     entries = scored.bundle.vocabulary.entries
-    segments = [
+    return [
         pb.ScoredSegment(
             start_s=start,
             tags=[
@@ -86,10 +96,6 @@ def score_message(upload: Upload, scored: ScoredVideo, stored: Stored | None) ->
             scored.starts.tolist(), scored.classes.tolist(), scored.probabilities.tolist(), strict=True
         )
     ]
-    return pb.ScoreResponse(
-        video=upload.video_id, frames=len(upload.frames), segments=segments, bundle=bundle_message(scored.bundle),
-        stored=stored_message(stored) if stored is not None else None,
-    )  # fmt: skip
 
 
 def stored_message(stored: Stored) -> pb.Stored:

@@ -132,6 +132,7 @@ class UploadReader:
     def _check_options(self, message: ScoreRequest) -> None:
         if message.video:
             check_video_id(message.video, "video")
+        _check(bool(message.video) or not message.index, "video", "none", "an id to store the video under")
         _check(1 <= _top(message) <= _TAG_LIMIT, "top", message.top, f"1 to {_TAG_LIMIT}")
 
     def _check_size(self, piece_bytes: int, size_bytes: int) -> None:

@@ -28,6 +28,7 @@ from segsearch.service.settings import Settings
 from segsearch.service.tracing.trace import Traces
 
 THREADS: Final = 32
+REFLECTION_S: Final = 60.0  # for a call of reflection, whatever it asks
 CALLS_LIMIT: Final = 256  # that have a thread or wait for one; further ones are refused
 _LOOK_S: Final = 1.0
 _CLOSING_LOOK_S: Final = 0.05
@@ -124,7 +125,8 @@ def _reflection(calls: Calls) -> grpc.RpcMethodHandler:
     servicer = ReflectionServicer((SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE))
 
     def run(incoming: Iterator[bytes], call: Call) -> Iterator[bytes]:
-        asked = (decoded(ServerReflectionRequest, message) for message in call.requests(incoming, REQUEST_S))
+        messages = call.requests(incoming, REQUEST_S, REFLECTION_S)
+        asked = (decoded(ServerReflectionRequest, message) for message in messages)
         return (answer.SerializeToString() for answer in servicer.ServerReflectionInfo(asked, call.context))
 
     return server_streaming(calls, "ServerReflectionInfo", run, lasting=True)

@@ -12,8 +12,10 @@ from google.protobuf.message import Message
 
 from segsearch.core.segments import segment_count
 from segsearch.service.index.view import View
-from segsearch.service.library import SEARCH_LIMIT, SegmentLibrary
+from segsearch.service.library import SEARCH_LIMIT, Begun, SegmentLibrary
+from segsearch.service.page_making import check_tags
 from segsearch.service.page_tokens import PageTokens, question_of
+from segsearch.service.pages import SimilarPage
 from segsearch.service.rpc import messages
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
 from segsearch.service.rpc.hot_answers import HotAnswers
@@ -65,7 +67,7 @@ class Servicer:
             "Similar": unary(calls, "Similar", upload_s, self._similar),
             "ListTags": plain(calls, "ListTags", pb.ListTagsRequest, self._list_tags),
             "GetVideo": plain(calls, "GetVideo", pb.GetVideoRequest, self._get_video),
-            "DeleteVideo": plain(calls, "DeleteVideo", pb.DeleteVideoRequest, self._delete_video),
+            "DeleteVideo": unary(calls, "DeleteVideo", REQUEST_S, self._delete_video),
             "ListGenerations": plain(calls, "ListGenerations", pb.ListGenerationsRequest, self._list_generations),
             "CompareGenerations": plain(
                 calls, "CompareGenerations", pb.CompareGenerationsRequest, self._compare_generations
@@ -115,20 +117,26 @@ class Servicer:
 
     def _score(self, upload: Upload, call: Call) -> bytes:
         call.check_wanted()
+        check_tags(self._library.scorer.bundle, len(upload.frames), upload.top, "top")
         begun = self._library.begin(upload.frames, caller_of(call), add_as=upload.video_id if upload.index else None)
         call.when_over(begun.scores.cancel)
         scored, stored = self._library.finish(begun, upload.top)
         self._calls.metrics.scored_segments.inc(len(scored.starts))
-        return _bytes(messages.score_message(upload, scored, stored))
+        return messages.score_bytes(upload, scored, stored)
 
     def _similar(self, message: bytes, call: Call) -> bytes:
         request, caller = decoded(pb.SimilarRequest, message, None), caller_of(call)
         k = neighbour_count(request)
         call.check_wanted()
-        if not request.HasField("frames"):
-            return _bytes(messages.similar_message(self._library.similar(*named_segment(request), k, caller)))
-        start_s = start_of_frames(request)
-        begun = self._library.begin_similar(self._uploads.frames(request.frames), caller)
+        begun: SimilarPage | Begun
+        if request.HasField("frames"):
+            start_s = start_of_frames(request)
+            begun = self._library.begin_similar(self._uploads.frames(request.frames), caller)
+        else:
+            video, start_s = named_segment(request)
+            begun = self._library.begin_similar_segment(video, start_s, k, caller)
+        if isinstance(begun, SimilarPage):
+            return _bytes(messages.similar_message(begun))
         call.when_over(begun.scores.cancel)
         page = self._library.similar_of(begun, start_s, k)
         self._calls.metrics.scored_segments.inc(segment_count(len(begun.frames)))
@@ -140,8 +148,9 @@ class Servicer:
     def _get_video(self, request: pb.GetVideoRequest) -> Message:
         return messages.video_message(self._library.strip(*video_and_tags(request)))
 
-    def _delete_video(self, request: pb.DeleteVideoRequest) -> Message:
-        return messages.stored_message(self._library.delete(video_id(request.video)))
+    def _delete_video(self, message: bytes, call: Call) -> bytes:
+        call.video = video_id(decoded(pb.DeleteVideoRequest, message).video)
+        return _bytes(messages.stored_message(self._library.delete(call.video)))
 
     def _list_generations(self, _: pb.ListGenerationsRequest) -> Message:
         serving = self._library.view().manifest.number
@@ -152,8 +161,7 @@ class Servicer:
         return messages.comparison_message(self._library.compare(wish.a, wish.b, wish.k), wish.limit)
 
     def _activate_generation(self, request: pb.ActivateGenerationRequest) -> Message:
-        activated = self._library.index.activate(generation_number(request.number))
-        return messages.generation_message(activated.manifest)
+        return messages.generation_message(self._library.activate(generation_number(request.number)))
 
     def _get_model(self, _: pb.GetModelRequest) -> Message:
         return messages.model_message(self._library.scorer)

@@ -27,6 +27,7 @@ STATUS: Final[dict[type[SegsearchError], StatusCode]] = {
     errors.TooSlow: StatusCode.DEADLINE_EXCEEDED,
     errors.Unauthorised: StatusCode.UNAUTHENTICATED,
     errors.Forbidden: StatusCode.PERMISSION_DENIED,
+    errors.CrossSite: StatusCode.PERMISSION_DENIED,
     errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.QueueFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyCalls: StatusCode.UNAVAILABLE,

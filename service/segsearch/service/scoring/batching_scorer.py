@@ -7,7 +7,6 @@ T frames, F codes a frame, S segments, C classes, H embedding size.
 """
 
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -29,14 +28,11 @@ from segsearch.service.scoring.scorer import NOBODY, Caller, Scores, awaited
 from segsearch.service.scoring.trials import PIECE_SEGMENTS
 from segsearch.service.scoring.tuning import Tuning
 from segsearch.service.settings import BATCH_WAIT_MS, QUEUE_FRAMES
+from segsearch.service.stepping_back import step_back
 from segsearch.service.tracing.trace import add_run
 
 _RETRY_CAP_S: Final = 60
 _SMOOTHING: Final = 0.1  # of the rate that is measured: about the last ten runs count
-# Of runs: searches go first where both want a processor. With less, Linux more often lets a run keep one until the
-# clock's next tick, 4 ms, whoever wakes. With much more, one that holds the interpreter's lock could wait for its turn
-# on a busy machine, and all others for the lock.
-_NICENESS: Final = 10
 
 
 class BatchingScorer:
@@ -165,7 +161,7 @@ class BatchingScorer:
     # Threads
 
     def _work(self) -> None:
-        _step_back()
+        step_back()
         while taken := self._next():
             self._run(taken)
 
@@ -249,9 +245,3 @@ def _deliver(waiting: Waiting) -> None:
     )
     with suppress(InvalidStateError):  # its caller left
         waiting.scores.set_result(Scores(segment_starts(len(waiting.frames)), probabilities, embeddings))
-
-
-def _step_back() -> None:
-    """Lets the system prefer other threads to this one."""
-    with suppress(OSError, AttributeError):  # where threads have no niceness of their own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -13,6 +13,7 @@ from segsearch.core.errors import BundleRefused, ConfigError, ModelNotLoaded, Mo
 from segsearch.service.confined import below, is_below
 from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.scoring.scorer import Scorer
+from segsearch.service.scoring.signed import open_signed
 from segsearch.service.scoring.tuning import Tuning
 
 OpenScorer = Callable[[Bundle, Tuning | None], BatchingScorer]
@@ -21,14 +22,15 @@ OpenScorer = Callable[[Bundle, Tuning | None], BatchingScorer]
 class BundleFolder:
     """Bundles below `root`."""
 
-    def __init__(self, root: Path, open_scorer: OpenScorer):
+    def __init__(self, root: Path, open_scorer: OpenScorer, public_key: Path | None = None):
         """open_scorer: as the server opened its first one; a tuning, where one is given, is not searched for again.
+        public_key: that all must be signed with.
 
         Raises ConfigError where there is no such folder.
         """
         if not root.is_dir():
             raise ConfigError("bundles", str(root), "a folder")
-        self._root, self._open_scorer = root, open_scorer
+        self._root, self._open_scorer, self._public_key = root, open_scorer, public_key
 
     def fitting(self, path: str, other: Bundle) -> Bundle:
         """A bundle by its path below the folder, files checked, of the same classes and features as another.
@@ -59,7 +61,7 @@ class BundleFolder:
     def _opened(self, path: str) -> Bundle:
         found = below(self._root, path, "path")
         try:
-            bundle = Bundle.open(found)
+            bundle = open_signed(found, self._public_key)
         except (BundleRefused, OSError) as error:
             raise ModelNotLoaded(path, self._told(error)) from None
         if not is_below(self._root, bundle.directory):  # the version may be a link

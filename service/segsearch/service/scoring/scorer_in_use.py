@@ -6,8 +6,9 @@ closed when its last video is done.
 
 import ctypes
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -63,6 +64,17 @@ class ScorerInUse:
             raise
         scores.add_done_callback(lambda _: self._leave(lease))
         return scorer.bundle, scores
+
+    @contextmanager
+    def held(self) -> Iterator[Scorer]:
+        """The one in use, which stays open while the block lasts."""
+        with self._lock:
+            lease = self._lease
+            lease.users += 1
+        try:
+            yield lease.scorer
+        finally:
+            self._leave(lease)
 
     def replace(self, scorer: Scorer) -> None:
         """From now on videos go to this one."""

@@ -1,7 +1,8 @@
 """Whether a bundle was signed by the holder of a key, as it lies here, under the name and version it has.
 
-Where it stands: `bundle_cli` asks. That the files match the manifest has been checked before; this says whose they are.
-The package that reads signatures is an extra and loaded only here.
+Where it stands: `serve`, `reindex` and `bundle_cli` open bundles here that may have to be signed. That the files match
+the manifest is checked first; the signature says whose they are. The package that reads signatures is an extra and
+loaded only here.
 """
 
 from importlib import import_module
@@ -9,6 +10,17 @@ from pathlib import Path
 
 from segsearch.core.bundle import SIGNATURE, Bundle
 from segsearch.core.errors import ConfigError, MissingExtra, SignatureRefused
+
+
+def open_signed(path: Path, public_key: Path | None) -> Bundle:
+    """A bundle whose files match its manifest, signed with the key that belongs to this one, where one is wanted.
+
+    Raises BundleRefused, SignatureRefused among them.
+    """
+    bundle = Bundle.open(path)
+    if public_key is not None:
+        check_signature(bundle, public_key)
+    return bundle
 
 
 def check_signature(bundle: Bundle, public_key: Path) -> None:
@@ -19,7 +31,7 @@ def check_signature(bundle: Bundle, public_key: Path) -> None:
     try:
         hashing, verifying = (import_module(f"model_signing.{part}") for part in ("hashing", "verifying"))
     except ImportError as error:
-        raise MissingExtra("bundle verify --key", "sign", error.name or "model-signing") from None
+        raise MissingExtra("a bundle's key", "sign", error.name or "model-signing") from None
     config = verifying.Config()
     try:
         config.use_elliptic_key_verifier(public_key=public_key)

@@ -30,7 +30,8 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise KeyFileRefused(path, None, f"cannot be read ({type(error).__name__})", "a text file of keys") from None
+        cause = error if isinstance(error, OSError) else None  # the other holds what is in the file
+        raise KeyFileRefused(path, None, f"cannot be read ({type(error).__name__})", "a text file of keys") from cause
     keys: dict[str, ApiKey] = {}
     for number, line in enumerate(lines, start=1):
         if fields := line.partition("#")[0].split():
@@ -73,6 +74,7 @@ class KeyRing:
         self._path = path
         self._reading = threading.Lock()
         self._stamp = self._stat()  # before it is read: a change in between is seen as one later
+        self._complained = self._stamp  # of the file that the log was last told of
         self._keys: Mapping[str, ApiKey] = read_keys(path)
 
     def find(self, key: str) -> ApiKey | None:
@@ -83,17 +85,25 @@ class KeyRing:
         return kept if same else None
 
     def _follow(self) -> None:
-        """Reads the file again if it changed; where that fails, the keys that were there stay, and the log says so."""
-        stamp = self._stat()
-        if stamp == self._stamp or not self._reading.acquire(blocking=False):
+        """Reads the file again if it changed; where that fails, the keys that were there stay, and the log says so.
+
+        What the system would not read, as for want of file descriptors, is tried again the next time.
+        """
+        stamp, before = self._stat(), self._stamp
+        if stamp == before or not self._reading.acquire(blocking=False):
             return
         try:
-            self._stamp = stamp  # before anything can go wrong: a file is tried, and complained about, once
+            self._stamp = stamp  # before anything can go wrong: a damaged file is tried once
             self._keys = read_keys(self._path)
         except KeyFileRefused as error:
-            log("keys_refused", level=logging.ERROR, reason=str(error), keys=len(self._keys))
+            if isinstance(error.__cause__, OSError):
+                self._stamp = before
+            if stamp != self._complained:
+                log("keys_refused", level=logging.ERROR, reason=str(error), keys=len(self._keys))
+            self._complained = stamp
         else:
             log("keys_read", keys=len(self._keys))
+            self._complained = stamp
         finally:
             self._reading.release()
 

@@ -6,6 +6,7 @@ who holds it; the next one shares its arrays as far as they are the same.
 C classes, D live segments, S segments of one video.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,6 +18,7 @@ import numpy as np
 from segsearch.core.errors import LiveStoreCorrupt
 from segsearch.core.segments import SEGMENT_FRAMES
 from segsearch.core.vocabulary import ClassOrdinal
+from segsearch.service.events import log
 from segsearch.service.index.live.columns import BLOCK, Columns
 from segsearch.service.index.live.snapshot import Change, Counters
 from segsearch.service.index.live.store import LiveStore
@@ -40,6 +42,8 @@ class Delta:
     changed: Collection[str]  # video ids that were put or deleted: they hide the generation's own copy
     revision: int = 0  # the store's, which also grows when a bundle's scores come for what is there
     tops: np.ndarray | None = None  # (C, B) u16: at least the highest code of each block of columns
+    origin: object = None  # the same as long as columns that were there stay what they were
+    lacking: int = 0  # videos that this bundle did not score: another's scores stand in, if there are any
 
     @classmethod
     def empty(cls, class_count: int, sequence: int = 0) -> "Delta":
@@ -63,8 +67,10 @@ class LiveDelta:
         """bundle: the digest its codes are stored by. after: the generation below holds the changes up to here."""
         self._store, self._bundle, self._after, self._class_count = store, bundle, after, class_count
         self._lock = Lock()
+        self._told: set[int] = set()  # sequence numbers of what is damaged
         self._build = _Build(class_count)
-        self._at = (-1, Delta.empty(class_count, after))  # the store's revision, and the delta of it
+        empty = replace(Delta.empty(class_count, after), origin=self._build.origin)
+        self._at = (-1, empty)  # the store's revision, and the delta of it
         self._at_hand: tuple[int, Delta | None] = (-1, None)  # a commit, and the delta that holds it
 
     def current(self) -> Delta:
@@ -98,6 +104,9 @@ class LiveDelta:
             self._build = _Build(self._class_count)
             counters, changes = self._store.follow(self._after, self._bundle)
         for change in changes:
+            if change.damage and change.sequence not in self._told:
+                self._told.add(change.sequence)
+                log("upload_damaged", level=logging.ERROR, video=change.video_id, reason=change.damage)
             self._build.apply(self._checked(change))
         self._build.drop_dead()
         return counters.revision, self._build.delta(counters)
@@ -116,6 +125,7 @@ class _Build:
     """What deltas are views on: only grows, but for `alive`, which each delta copies."""
 
     def __init__(self, class_count: int):
+        self.origin = object()
         self.lacking: dict[str, int] = {}  # live videos that the bundle did not score: sequence by id
         self._columns = Columns(class_count)
         self._alive = np.empty(0, bool)  # (room,)
@@ -153,7 +163,7 @@ class _Build:
         ids, changed = _Ids(self._ids, len(self._ids)), _Changed(self._changed, len(self._changed))
         return Delta(
             counters.sequence, columns.codes, alive, columns.videos, columns.starts, columns.uploads, ids, changed,
-            counters.revision, columns.tops,
+            counters.revision, columns.tops, self.origin, len(self.lacking),
         )  # fmt: skip
 
     def _append(self, change: Change, codes: np.ndarray) -> None:

@@ -77,9 +77,10 @@ class Change:
 
     sequence: int
     video_id: str
-    codes: np.ndarray | None  # (S, C) u16; None: deleted, or not scored at all
+    codes: np.ndarray | None  # (S, C) u16; None: deleted, not scored at all, or damaged
     deleted: bool
     lacking: bool = False  # the bundle has not scored it: the codes are another's
+    damage: str = ""  # why its codes cannot be told
 
 
 def sequence_key(sequence: int) -> bytes:

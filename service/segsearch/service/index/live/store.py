@@ -104,6 +104,19 @@ class LiveStore:
             entry = snapshot.entry_of(video_id)
             return None if entry is None or entry.deleted else snapshot.video(entry)
 
+    def holds(self, video_id: str) -> bool:
+        """Whether there is such a video, however damaged."""
+        _check_id(video_id)
+        with self._snapshot() as snapshot:
+            entry = snapshot.entry_of(video_id)
+            return entry is not None and not entry.deleted
+
+    def frames(self, video_id: str, sequence: int) -> np.ndarray | None:
+        """(T, F) u8 of an upload by its sequence number; None where the video was changed or deleted since."""
+        with self._snapshot() as snapshot:
+            entry = snapshot.entry_of(video_id)
+            return snapshot.frames(sequence) if entry is not None and entry.sequence == sequence else None
+
     def videos(self, after: int = 0) -> Iterator[LiveVideo]:
         """Live videos in order of sequence, behind `after`, as they were when the first was taken.
 
@@ -169,9 +182,9 @@ class LiveStore:
         return self.follow(after, bundle)[1]
 
     def follow(self, after: int, bundle: str) -> tuple[Counters, list[Change]]:
-        """The changes behind `after`, and the counters of the same moment."""
+        """The changes behind `after`, and the counters of the same moment. One whose codes are damaged has none."""
         with self._snapshot() as snapshot:
-            return snapshot.counters(), [snapshot.change(entry, bundle) for entry in snapshot.entries(after)]
+            return snapshot.counters(), [_change(snapshot, entry, bundle) for entry in snapshot.entries(after)]
 
     def any_scored(self, sequences: Iterable[int], bundle: str) -> bool:
         """Whether the video of one of these changes has this bundle's codes."""
@@ -207,6 +220,13 @@ class LiveStore:
     def _changed(answer: Stored | None) -> Stored:
         assert answer is not None
         return answer
+
+
+def _change(snapshot: Snapshot, entry: Entry, bundle: str) -> Change:
+    try:
+        return snapshot.change(entry, bundle)
+    except LiveStoreCorrupt as error:
+        return Change(entry.sequence, entry.video_id, None, deleted=False, damage=str(error))
 
 
 def _check_id(video_id: str) -> None:
