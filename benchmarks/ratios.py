@@ -39,7 +39,8 @@ def _compared(document: Mapping[str, Any], kept: Ratios | None, slack: float) ->
 
 
 def _is_worse(row: Mapping[str, Any], before: float, slack: float) -> bool:
-    margin = slack * abs(before)
+    # What is next to nothing beside its target may double: a difference of rounding, memory that is not taken.
+    margin = slack * max(abs(before), abs(row["at_least"] or row["at_most"] or 0) / 4)
     fell = row["at_least"] is not None and row["value"] < before - margin
     rose = row["at_most"] is not None and row["value"] > before + margin
     return fell or rose

@@ -73,6 +73,14 @@ def scorer(tiny_bundle: Bundle) -> Iterator[OnnxScorer]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def next_scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnnxScorer]:
+    """Another bundle's scorer, of the same classes."""
+    bundle = Bundle.open(write_tiny_bundle(tmp_path_factory.mktemp("next"), seed=8))
+    with OnnxScorer(bundle, batch=8, threads=1) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session")
 def videos() -> list[Video]:
     """Thirty videos with ratings."""

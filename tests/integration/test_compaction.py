@@ -2,7 +2,6 @@
 
 import pytest
 
-from segsearch.core.bundle import Bundle
 from segsearch.core.errors import ConfigError, LackingScores
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.service.index.format import LIVE
@@ -10,9 +9,8 @@ from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.compaction import compact
 from segsearch.service.jobs.live_videos import replay
 from segsearch.service.jobs.reindex import reindex
-from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.library_fixtures import make_videos
-from tests.tiny_model import SPEC, write_tiny_bundle
+from tests.tiny_model import SPEC
 
 UPLOADS = make_videos(6, seed=7, prefix="up")
 
@@ -20,14 +18,6 @@ UPLOADS = make_videos(6, seed=7, prefix="up")
 @pytest.fixture
 def store(index):
     with LiveStore.open(index.root / LIVE, SPEC.space) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def next_scorer(tmp_path_factory):
-    """Another bundle's scorer, of the same classes."""
-    bundle = Bundle.open(write_tiny_bundle(tmp_path_factory.mktemp("next"), seed=8))
-    with OnnxScorer(bundle, batch=8, threads=1) as opened:
         yield opened
 
 

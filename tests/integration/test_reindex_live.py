@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pytest
 
-from segsearch.core.bundle import Bundle
 from segsearch.core.errors import BadRecord, DataError, LackingScores, StorageFailed
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.service.index.index_directory import IndexDirectory
@@ -20,7 +19,7 @@ from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.library_fixtures import make_videos, write_shards
-from tests.tiny_model import SPEC, write_tiny_bundle
+from tests.tiny_model import SPEC
 
 KEEP = 1000
 
@@ -29,14 +28,6 @@ KEEP = 1000
 def store(tmp_path):
     """An empty live store."""
     with LiveStore.open(tmp_path / "live", SPEC.space, map_bytes=16 << 20) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def next_scorer(tmp_path_factory):
-    """Another bundle's scorer, of the same classes."""
-    bundle = Bundle.open(write_tiny_bundle(tmp_path_factory.mktemp("next"), seed=8))
-    with OnnxScorer(bundle, batch=8, threads=1) as opened:
         yield opened
 
 

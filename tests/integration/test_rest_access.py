@@ -1,5 +1,6 @@
 """Who may do what, route by route, over a real server: no key, a wrong one, and one of each scope."""
 
+import asyncio
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.access import check_routes
 from segsearch.service.rest.app import build_api
+from segsearch.service.rest.exchange import Exchanges
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
@@ -262,6 +264,22 @@ def test_a_deletion_leaves_one_too_whatever_becomes_of_it(client, keys, caplog):
     lines = events(caplog, "admin_action")
     assert [(line["key"], line["status"]) for line in lines] == [("write", 409), ("read", 403), (None, 403)]
     assert {(line["method"], line["path"]) for line in lines} == {("DELETE", "/videos/v001")}
+
+
+def test_whoever_has_the_answer_can_count_on_its_line(served_library, caplog):
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 204})
+
+    told_before = []
+
+    async def send(_message):
+        told_before.append([line["status"] for line in events(caplog, "admin_action")])
+
+    scope = {"type": "http", "method": "DELETE", "path": "/videos/v001", "headers": []}
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        asyncio.run(Exchanges(app, Metrics(served_library), log_requests=False)(scope, None, send))
+    assert told_before == [[204]]
+    assert len(events(caplog, "admin_action")) == 1
 
 
 def test_requests_are_logged_where_that_is_asked_for(served_library, caplog):

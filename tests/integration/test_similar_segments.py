@@ -24,7 +24,7 @@ from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from tests.integration.test_reindex_ray import finish, start
 from tests.library_fixtures import make_videos, write_shards
 from tests.tiny_blocks import tiny_line, write_block_bundle
-from tests.tiny_model import SPEC, write_tiny_bundle
+from tests.tiny_model import SPEC
 
 UPLOAD = make_videos(1, seed=7, prefix="up")[0]
 
@@ -46,14 +46,6 @@ def store(index):
 @pytest.fixture
 def live(scorer, index, store):
     return SegmentLibrary(scorer, index, store)
-
-
-@pytest.fixture(scope="module")
-def next_scorer(tmp_path_factory):
-    """Another bundle's scorer, of the same classes."""
-    bundle = Bundle.open(write_tiny_bundle(tmp_path_factory.mktemp("next"), seed=8))
-    with OnnxScorer(bundle, batch=8, threads=1) as opened:
-        yield opened
 
 
 def everything(scorer, videos):

@@ -156,6 +156,14 @@ def test_a_ratio_is_a_regression_where_it_moved_the_wrong_way_by_more_than_the_s
     assert bool(worse(document_of(Measure("a / b", value, **target)), {"a / b": 30.0}, slack=0.2)) is is_worse
 
 
+@pytest.mark.parametrize(("value", "is_worse"), [(0.01, False), (0.06, True)])
+def test_a_ratio_that_is_next_to_nothing_beside_its_target_may_double(value, is_worse):
+    from ratios import worse
+    from report import Measure
+
+    assert bool(worse(document_of(Measure("a / b", value, at_most=1)), {"a / b": -0.002}, slack=0.2)) is is_worse
+
+
 def test_a_ratio_that_is_no_longer_measured_is_a_regression():
     from ratios import worse
 

@@ -59,19 +59,25 @@ class Exchanges:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (_HEADER, exchange.request_id.encode())]
+                self._audit(scope, exchange)
             return send(message)
 
         started_s = time.perf_counter()
         try:
             await self._app(scope, receive, answer)
         finally:
+            if not exchange.status:
+                self._audit(scope, exchange)
             self._note(scope, exchange, time.perf_counter() - started_s)
+
+    def _audit(self, scope: Scope, exchange: Exchange) -> None:
+        """Before the answer leaves: who has it can count on its line being there."""
+        if exchange.needs is KeyScope.admin or scope["method"] == "DELETE":
+            log("admin_action", **_facts(scope, exchange))
 
     def _note(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", None)  # without converters
         self._metrics.answered(route, exchange.status, exchange.problem, seconds)
-        if exchange.needs is KeyScope.admin or scope["method"] == "DELETE":
-            log("admin_action", **_facts(scope, exchange))
         if self._log_requests:
             log("request", **_facts(scope, exchange), problem=exchange.problem, seconds=round(seconds, 6))
 
