@@ -2,7 +2,6 @@
 
 import errno
 import os
-import threading
 
 import pytest
 
@@ -98,38 +97,37 @@ def test_what_is_not_as_it_was_written_is_damaged(values, content):
         ValueFiles(values.folder).read(place)
 
 
-def test_an_error_fails_what_is_under_way_in_the_file_and_a_new_one_is_begun(values, monkeypatch):
-    really, meeting, outcomes = os.pwritev, threading.Barrier(2), {}
+def test_a_failed_sync_is_everybodys_and_the_next_file_is_another(values, monkeypatch):
+    kept, told, late = (values.append([content_of(number)])[0] for number in (7, 1, 2))
+    values.sync([kept])
 
-    def pwritev(descriptor, pieces, offset):
-        first = bytes(pieces[0][:1])
-        if first == b"\x01":  # the disk fails while the other is written
-            meeting.wait()
-            raise OSError(errno.EIO, "the disk failed")
-        if first == b"\x02":
-            meeting.wait()
-            failed.wait()
-        return really(descriptor, pieces, offset)
+    def failing(_descriptor):  # the kernel says it once
+        monkeypatch.undo()
+        raise OSError(errno.EIO, "the disk failed")
 
-    def append(number):
-        try:
-            outcomes[number] = values.append([content_of(number)])[0].file
-        except OSError as error:
-            outcomes[number] = error.errno
-        failed.set()
-
-    (before,) = values.append([content_of(7)])
-    failed = threading.Event()
-    monkeypatch.setattr(os, "pwritev", pwritev)
-    threads = [threading.Thread(target=append, args=(number,)) for number in (1, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert outcomes == {1: errno.EIO, 2: errno.EIO}
+    monkeypatch.setattr(os, "fdatasync", failing)
+    for place in (told, late):
+        with pytest.raises(OSError, match="the disk failed"):
+            values.sync([place])
     (after,) = values.append([content_of(8)])
-    assert after.file != before.file
-    assert [bytes(values.read(place))[0] for place in (before, after)] == [7, 8]
+    values.sync([after])
+    assert after.file != kept.file == told.file == late.file
+    assert [bytes(values.read(place))[0] for place in (kept, after)] == [7, 8]
+
+
+def test_an_error_of_one_who_writes_fails_what_is_not_synced_yet(values, monkeypatch):
+    (before,) = values.append([content_of(7)])
+
+    def failing(*_):
+        raise OSError(errno.EIO, "the disk failed")
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "pwritev", failing)
+        with pytest.raises(OSError, match="the disk failed"):
+            values.append([content_of(1)])
+    with pytest.raises(OSError, match="the disk failed"):
+        values.sync([before])
+    assert values.append([content_of(8)])[0].file != before.file
 
 
 def test_want_of_room_is_no_reason_for_a_new_file(values, monkeypatch):

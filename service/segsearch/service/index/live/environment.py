@@ -14,7 +14,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -136,12 +136,17 @@ class Environment:
                 self._inside.pop()
 
     def append(self, contents: Sequence[memoryview]) -> list[Place]:
-        """Brings contents to the disk, beside LMDB's file; raises StorageFull or StorageFailed."""
+        """Writes contents beside LMDB's file, to be synced; raises StorageFull or StorageFailed."""
         self.check_process()
         if self.readonly:
             raise StorageFailed(self.path, "it was opened to be read only")
         with self._our_errors(self.values.folder):
             return self.values.append(contents)
+
+    def sync(self, places: Iterable[Place]) -> None:
+        """Returns when what was appended there is on disk; raises StorageFull or StorageFailed."""
+        with self._our_errors(self.values.folder):
+            self.values.sync(places)
 
     def settle(self) -> None:
         """Before anything is acknowledged that was found here: whoever wrote it may have been killed before it was on

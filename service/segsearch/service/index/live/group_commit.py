@@ -1,10 +1,11 @@
 """Many uploads, one fsync: what threads hand in while a commit is under way is committed together by the next one.
 
 Where it stands: `store` hands operations in and waits. One thread writes, from the first operation until the store is
-closed, and wakes each caller when its operation is on disk; meanwhile others prepare theirs, and bring what is long to
-the disk themselves. LMDB takes memory for all that a commit writes and gives it back: to one thread it is the same
-memory each time, while threads that took turns would have the kernel map it anew. Where a commit of several fails, each
-is tried alone: a bad one cannot fail its neighbours, and an error reaches exactly those whose change is not stored.
+closed, and wakes each caller when its operation is on disk; meanwhile others prepare theirs, and write what is long
+into value files. One sync brings all that to the disk, before the commit that refers to it. LMDB takes memory for all
+that a commit writes and gives it back: to one thread it is the same memory each time, while threads that took turns
+would have the kernel map it anew. Where a commit of several fails, each is tried alone: a bad one cannot fail its
+neighbours, and an error reaches exactly those whose change is not stored.
 """
 
 import time
@@ -146,10 +147,11 @@ class GroupCommit:
                 waiting.finish(answer)
 
     def _transact(self, operations: Sequence[Operation]) -> list[Stored | None]:
+        written = [place for operation in operations for place in operation.places]
+        self._environment.sync(written)
         with self._editing() as edit:
             answers = [operation.apply(edit) for operation in operations]
             edit.added_bytes = sum(operation.size_bytes for operation in operations)
-        written = [place for operation in operations for place in operation.places]
         self._give_back(place for place in written if place not in edit.kept)
         return answers
 

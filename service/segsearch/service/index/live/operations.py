@@ -1,8 +1,8 @@
 """What can be done to a live store: each operation is made by its caller's thread and carried out in a commit.
 
 Where it stands: `store` makes them, `group_commit` carries many out in one transaction, an `edit`. Making one does what
-takes long: hashing, and bringing long arrays to the disk. Carrying it out looks first and writes then, so that one that
-is refused has left nothing but what it says in `places`.
+takes long: hashing, and writing long arrays into value files. Carrying it out looks first and writes then, so that one
+that is refused has left nothing but what it says in `places`.
 
 T frames, F codes a frame, S segments, C classes.
 """
@@ -181,7 +181,7 @@ def content_digest(frames: np.ndarray) -> bytes:
 
 
 def drafts(environment: Environment, arrays: Sequence[tuple[Kind, np.ndarray]]) -> list[Draft]:
-    """Of frames and codes, two axes each. The long ones are on disk when it returns.
+    """Of frames and codes, two axes each. The long ones lie in value files when it returns.
 
     Raises StorageFull or StorageFailed.
     """

@@ -89,7 +89,7 @@ class Draft:
 
     @classmethod
     def of_place(cls, place: Place, rows: int, columns: int) -> "Draft":
-        """Of an array whose bytes are on disk."""
+        """Of an array whose bytes lie in a value file."""
         return replace(cls.of(Kind.VALUE, place.packed(), rows, columns), place=place)
 
     def sealed(self, key: bytes, sequence: int) -> memoryview:

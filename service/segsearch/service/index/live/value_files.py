@@ -1,13 +1,12 @@
-"""Value files: what is too long for LMDB's file, written and brought to the disk by many threads side by side.
+"""Value files: what is too long for LMDB's file, written by many threads side by side and synced for all of them.
 
-Where it stands: an upload's thread appends before its operation joins a commit, `snapshot` reads, `edit` says what is
-empty or not referred to any more; nothing here knows about LMDB. A process appends to a file of its own, whose number
-is drawn at random and never used twice; no byte is ever written anew. What a crash leaves behind is bytes that no
-record refers to.
+Where it stands: an upload's thread appends before its operation joins a commit, `group_commit` syncs what a commit will
+refer to, `snapshot` reads, `edit` says what is empty or not referred to any more; nothing here knows about LMDB. A
+process appends to a file of its own, whose number is drawn at random and never used twice; no byte is ever written
+anew. What a crash leaves behind is bytes that no record refers to.
 
-A disk error is told once to each descriptor that was open when it came. So a thread writes by a descriptor that nobody
-else has meanwhile: it cannot miss an error that another thread was told. After an error but want of room what is under
-way in that file is refused, too, and a new one is begun.
+The kernel tells a disk error once, and may have dropped what it could not write. So a file whose sync failed is never
+synced again: all that waits for it is refused, whoever was told, and a new one is begun.
 """
 
 import ctypes
@@ -48,7 +47,7 @@ class ValueFiles:
         self._readable = lru_cache(_OPEN_FILES)(self._opened)
 
     def append(self, contents: Sequence[memoryview]) -> list[Place]:
-        """Returns where the contents are on disk; raises OSError, and then holds nothing of them."""
+        """Returns where the contents are, to be synced; raises OSError, and then holds nothing of them."""
         sums = [xxh3_64_intdigest(content) for content in contents]
         file, offset = self._reserved(sum(in_blocks(len(content)) for content in contents))
         places, pieces = [], []
@@ -62,6 +61,15 @@ class ValueFiles:
             self.empty(places)
             raise
         return places
+
+    def sync(self, places: Iterable[Place]) -> None:
+        """Returns when what was appended there is on disk; raises OSError, each time, where that may not be so.
+
+        For one thread at a time.
+        """
+        for file in {place.keeper for place in places}:
+            if isinstance(file, _OwnFile):
+                file.sync()
 
     def read(self, place: Place) -> memoryview:
         """The bytes at a place; raises RecordDamaged where they are not what was written, OSError."""
@@ -155,30 +163,30 @@ class _OwnFile:
 
     def __init__(self, path: Path, number: int):
         self.number, self.end = number, 0
-        self.failure: OSError | None = None  # it holds no more than it does
-        self._path, self._flags = path, os.O_RDWR | os.O_CLOEXEC | os.O_DSYNC
-        first = _Descriptor(os.open(path, self._flags | os.O_CREAT | os.O_EXCL, 0o644))
-        fcntl.flock(first.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._idle = [first]  # the lock is this one's
+        self.failure: OSError | None = None  # once it is there, nothing is added
+        self._descriptor = _Descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        fcntl.flock(self._descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_removed(self) -> bool:
-        return not os.fstat(self._idle[0].number).st_nlink
+        return not os.fstat(self._descriptor.number).st_nlink
 
     def write(self, pieces: list[memoryview], offset: int) -> None:
-        """Writes them behind each other, and returns when they are on disk."""
+        """Writes them behind each other."""
         try:
-            descriptor = self._idle.pop()
-        except IndexError:
-            descriptor = _Descriptor(os.open(self._path, self._flags))
-        try:
-            _write(descriptor.number, pieces, offset)
+            _write(self._descriptor.number, pieces, offset)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 self.failure = error
             raise
-        finally:
-            self._idle.append(descriptor)
-        if self.failure is not None:  # another thread's, meanwhile
+
+    def sync(self) -> None:
+        """Brings what was written to the disk. Whoever was told of a failure, it is everybody's from then on."""
+        if self.failure is None:
+            try:
+                os.fdatasync(self._descriptor.number)
+            except OSError as error:
+                self.failure = error
+        if self.failure is not None:
             raise OSError(self.failure.errno, self.failure.strerror)
 
 
