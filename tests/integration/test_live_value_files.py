@@ -2,6 +2,8 @@
 back, whoever reads and writes meanwhile.
 """
 
+import re
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from segsearch.core.errors import LiveStoreCorrupt, StorageFull
-from segsearch.service.index.live.format import VALUES_FOLDER
+from segsearch.service.index.live.format import DATA_FILE, FRAMES, FREED_PREFIX, META, TAKEN_KEY, VALUES_FOLDER
+from segsearch.service.index.live.snapshot import sequence_key
 from segsearch.service.index.live.store import LiveStore
 from tests.conftest import ROOT
 from tests.live_videos import BUNDLE, SPACE, codes_of, frames_of, put
@@ -247,4 +250,56 @@ def test_the_same_frames_for_another_bundle_keep_what_the_first_said(directory):
         video = store.get("v1")
         np.testing.assert_array_equal(video.codes[BUNDLE], codes_of(1, BUNDLE, LONG))
         np.testing.assert_array_equal(video.codes[other], codes_of(1, other, LONG))
+        store.verify()
+        assert disk_bytes(directory) == VIDEOS_BYTES + 49_152, (
+            "they lie where they lay; v2 is emptied by the next commit"
+        )
+
+
+def records_of(store, table, prefix):
+    with store._snapshot() as snapshot:
+        return [(key, bytes(value)) for key, value in snapshot.items(table, prefix)]
+
+
+def flip_record(directory, key, value):
+    """A bit of what a record says, on whatever page it stands."""
+    found = list(re.finditer(re.escape(key + value), (directory / DATA_FILE).read_bytes()))
+    assert found
+    for match in found:
+        flip(directory / DATA_FILE, match.end() - 1)
+
+
+def test_a_flipped_bit_in_what_is_noted_is_found_and_hinders_nobody(directory):
+    with LiveStore.open(directory, SPACE) as store:
+        put(store, "v0", 50, frame_count=LONG)
+        noted = [record for prefix in (TAKEN_KEY, FREED_PREFIX) for record in records_of(store, META, prefix)]
+    assert len(noted) == 4, "of all, of two files, and of what was freed"
+    for key, value in noted:
+        copy = directory.with_name("copy")
+        shutil.copytree(directory, copy)
+        flip_record(copy, key, value)
+        with LiveStore.open(copy, SPACE) as store:
+            with pytest.raises(LiveStoreCorrupt, match=f"table meta, record {key.decode()}"):
+                store.verify()
+            put(store, "more", 7, frame_count=LONG)
+            np.testing.assert_array_equal(store.get("v0").frames, frames_of(50, LONG))
+            for number in range(VIDEOS):
+                store.delete(f"v{number}")
+            store.delete("nothing")
+            store.verify()
+            np.testing.assert_array_equal(store.get("more").frames, frames_of(7, LONG))
+            assert len(value_files(copy)) == 1, "those of the processes before hold nothing"
+        shutil.rmtree(copy)
+
+
+def test_the_room_of_a_damaged_record_comes_back(directory):
+    with LiveStore.open(directory, SPACE) as store:
+        (record,) = records_of(store, FRAMES, sequence_key(3))
+    flip_record(directory, *record)
+    with LiveStore.open(directory, SPACE) as store:
+        for _ in range(3):
+            store.delete("v2")
+            put(store, "small", store.sequence)
+        with store._snapshot() as snapshot:
+            assert snapshot.taken_bytes() == VIDEOS_BYTES - VIDEOS_BYTES // VIDEOS
         store.verify()

@@ -98,8 +98,9 @@ def test_what_is_not_as_it_was_written_is_damaged(values, content):
 
 
 def test_a_failed_sync_is_everybodys_and_the_next_file_is_another(values, monkeypatch):
-    kept, told, late = (values.append([content_of(number)])[0] for number in (7, 1, 2))
+    (kept,) = values.append([content_of(7)])
     values.sync([kept])
+    told, late = (values.append([content_of(number)])[0] for number in (1, 2))
 
     def failing(_descriptor):  # the kernel says it once
         monkeypatch.undo()

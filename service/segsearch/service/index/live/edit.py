@@ -3,9 +3,10 @@
 Where it stands: `group_commit` opens one for each commit, `operations` write into it.
 
 A place in a value file becomes free in three steps, so that neither a power cut nor a reader finds it gone. The commit
-that takes its record away notes the place as freed. Once this process has a later commit on disk, and nobody reads an
-older one any more, the place is emptied, and within the same transaction it is taken off the list: whoever is killed in
-between empties it twice. A file that holds nothing any more is removed.
+that takes its record away notes the place as freed. Once this process knows that commit to be on disk, and nobody reads
+an older one any more, the place is emptied, and within the same transaction it is taken off the list: whoever is killed
+in between empties it twice. A file that holds nothing any more is removed. A flipped bit in what is noted keeps nobody
+from uploading: what records refer to is counted anew.
 """
 
 from collections import Counter
@@ -14,6 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
+from segsearch.core.errors import LiveStoreCorrupt
 from segsearch.service.index.live.format import (
     CHANGES,
     CODES,
@@ -21,6 +23,7 @@ from segsearch.service.index.live.format import (
     FORMAT_KEY,
     FORMAT_VERSION,
     FRAMES,
+    FREED_PREFIX,
     META,
     SEQUENCES,
     TAKEN_KEY,
@@ -30,7 +33,9 @@ from segsearch.service.index.live.format import (
 from segsearch.service.index.live.record import Draft, Kind, Place, Record, RecordDamaged, packed
 from segsearch.service.index.live.snapshot import COUNTERS, TAKEN, Counters, Entry, Snapshot, sequence_key, video_key
 
-_EMPTIED: Final = 64  # commits' freed places that one commit empties at most; there are more where somebody read long
+# How many freed places one commit goes on to empty, and of how many commits: there are more where somebody read long.
+_EMPTIED: Final = 1_000
+_LOOKED_AT: Final = 64
 
 
 class Edit:
@@ -41,8 +46,9 @@ class Edit:
         self.snapshot, self.counters, self.changed = snapshot, snapshot.counters(), False
         self.added_bytes = 0  # by uploads, to LMDB's file
         self.kept: set[Place] = set()  # to which records refer from now on
-        self._freed: list[Place] = []
+        self._freed: set[Place] = set()
         self._taken = Counter[int]()  # bytes by value file: what changes
+        self._damaged = False  # a record, so that nobody knows what it referred to
         self._on_disk = on_disk
 
     def next_sequence(self) -> int:
@@ -85,10 +91,7 @@ class Edit:
         """
         if self.changed:
             self._note_freed()
-            self._empty_freed()
-            if self._on_disk:
-                self._remove_unlisted()
-            taken_bytes = self._count_taken()
+            taken_bytes = self._settled_taken()
             self.counters = Counters(self.counters.sequence, self.counters.revision + 1)
             draft = counters_draft(self.counters, self.snapshot.transaction.id())
             self.put(META, COUNTERS_KEY, draft, self.counters.sequence)
@@ -97,6 +100,9 @@ class Edit:
         return self.changed
 
     def _keep(self, place: Place) -> None:
+        if place in self._freed:  # it has another key now
+            self._freed.remove(place)
+            return
         if not self.kept:
             version, space = self.snapshot.format()
             if version < FORMAT_VERSION:  # from now on releases that know no value files refuse the store
@@ -105,22 +111,50 @@ class Edit:
         self._taken[place.file] += place.room_bytes
 
     def _let_go(self, key: bytes, value: bytes) -> None:
-        with suppress(RecordDamaged):  # nobody knows its place: it stays taken until the file is removed
-            self._freed += Record.opened(value, key, Kind.VALUE).places()
+        try:
+            record = Record.opened(value, key, *Kind)
+            if record.kind is Kind.VALUE:
+                self._freed.update(record.places())
+        except RecordDamaged:
+            self._damaged = True
 
     def _note_freed(self) -> None:
         if self._freed:
             number = self.snapshot.transaction.id()
             self.put(META, freed_key(number), Draft.of(Kind.FREED, packed(self._freed)), number)
 
-    def _empty_freed(self) -> None:
-        for key, places in list(islice(self.unread(), _EMPTIED)):
-            self.snapshot.environment.values.empty(places)
-            self.remove(META, key)
-            for place in places:
-                self._taken[place.file] -= place.room_bytes
+    def _settled_taken(self) -> int:
+        """Empties and removes what can be, and writes what value files hold then; returns the sum."""
+        if not self._damaged:
+            with suppress(LiveStoreCorrupt):
+                return self._next_taken()
+        self._count_anew()
+        return self._next_taken()
 
-    def unread(self) -> Iterator[tuple[bytes, list[Place]]]:
+    def _next_taken(self) -> int:
+        self._empty_freed()
+        if self._on_disk:
+            self._remove_unlisted()
+        return self._write_taken()
+
+    def _empty_freed(self) -> None:
+        emptied: list[Place] = []
+        for key, places in list(islice(self._unread(), _LOOKED_AT)):
+            if len(emptied) < _EMPTIED:
+                emptied += places
+                self.remove(META, key)
+        self.snapshot.environment.values.empty(emptied)
+        for place in emptied:
+            self._taken[place.file] -= place.room_bytes
+
+    def can_make_room(self) -> bool:
+        """Whether committing this, be it empty, gives places back, or brings that nearer."""
+        try:
+            return any(self._unread() if self._on_disk else self.snapshot.freed())
+        except LiveStoreCorrupt:
+            return True
+
+    def _unread(self) -> Iterator[tuple[bytes, list[Place]]]:
         """Freed places that no commit refers to which somebody reads, or finds after a power cut."""
         until = None
         for key, commit, places in self.snapshot.freed():
@@ -139,8 +173,19 @@ class Edit:
                 if not self._taken[number] and not self.snapshot.taken_bytes(taken_key(number)):
                     values.remove(number)
 
-    def _count_taken(self) -> int:
-        """Writes how much value files hold; returns the sum."""
+    def _count_anew(self) -> None:
+        """Writes what value files hold by what records tell, and removes what is damaged of what was noted."""
+        held, noted = self.snapshot.held(), list(self.snapshot.items(META, TAKEN_KEY))
+        noted += [(key, value) for key, value in self.snapshot.items(META, FREED_PREFIX) if _is_damaged(key, value)]
+        for key, _ in noted:
+            self.snapshot.transaction.delete(key, db=self.snapshot.environment.tables[META])
+        for file, size_bytes in held.items():
+            self.put(META, taken_key(file), _taken_draft(size_bytes), 0)
+        self.put(META, TAKEN_KEY, _taken_draft(held.total()), 0)
+        self._taken.clear()
+        self.snapshot.environment.values.unlisted = True
+
+    def _write_taken(self) -> int:
         for file, change in self._taken.items():
             key = taken_key(file)
             taken_bytes = self.snapshot.taken_bytes(key) + change
@@ -153,6 +198,14 @@ class Edit:
         if self._taken:
             self.put(META, TAKEN_KEY, _taken_draft(max(0, sum_bytes)), 0)
         return sum_bytes
+
+
+def _is_damaged(key: bytes, value: bytes) -> bool:
+    try:
+        Record.opened(value, key, Kind.FREED).places()
+    except RecordDamaged:
+        return True
+    return False
 
 
 def format_draft(space: str) -> Draft:

@@ -122,10 +122,10 @@ class Environment:
         """
         self.check_process()
         with self._our_errors():
-            self.settle()
             transaction = self._begin(write=True)
             try:
                 with transaction:
+                    self.settle()  # now: it may have been opened anew
                     number = transaction.id()
                     yield transaction
                 self._fill_up()

@@ -10,7 +10,7 @@ neighbours, and an error reaches exactly those whose change is not stored.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
@@ -20,7 +20,7 @@ from segsearch.core.errors import StorageFailed, StorageFull
 from segsearch.service.index.live.edit import Edit
 from segsearch.service.index.live.environment import Environment
 from segsearch.service.index.live.format import COMMIT_BYTES, COMMIT_CHANGES
-from segsearch.service.index.live.operations import Operation, Stored
+from segsearch.service.index.live.operations import MakeRoom, Operation, Stored
 from segsearch.service.index.live.record import Place
 from segsearch.service.index.live.snapshot import Snapshot
 
@@ -41,6 +41,21 @@ class _Waiting:
         self.answer, self.error = answer, error
         self.woken.set()
 
+    def answered(self) -> Stored | None:
+        """Waits for the answer; raises what kept the operation from the disk."""
+        self.woken.wait()
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+class _InDoubt(Exception):
+    """A commit that failed and may be there all the same."""
+
+    def __init__(self, why: Exception):
+        super().__init__(str(why))
+        self.why = why
+
 
 class GroupCommit:
     """Carries operations out in the order they came, as many as are there in each commit."""
@@ -55,21 +70,30 @@ class GroupCommit:
         self._last_count, self._last_s = 1, 0.0  # of the last commit: its operations, its duration
         self._moved_on_at = -1  # revision
         self._on_disk = 0  # LMDB's number of the last commit from here; 0: none yet, or one that failed may be there
-        self._doubtful = False  # one that failed may be there, until another one is on disk
 
     def carry_out(self, making: Callable[[], Operation]) -> Stored | None:
-        """Makes an operation, and returns when it is on disk; raises what kept it from there."""
+        """Makes an operation, and returns when it is on disk; raises what kept it from there.
+
+        It is made once more where what it writes found no room, and there was some to be given back.
+        """
         self._environment.check_process()  # a forked child has no writer, and a lock that may be shut for ever
+        try:
+            waiting = self._made(making)
+        except StorageFull:
+            while self._made(MakeRoom).answered():
+                pass
+            waiting = self._made(making)
+        return waiting.answered()
+
+    def _made(self, making: Callable[[], Operation]) -> _Waiting:
+        """Makes an operation and hands it in."""
         self._announce()
         waiting = None
         try:
             waiting = _Waiting(making())
         finally:
             self._hand_in(waiting)
-        waiting.woken.wait()
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.answer
+        return waiting
 
     def _announce(self) -> None:
         with self._changed:
@@ -131,29 +155,63 @@ class GroupCommit:
             return [self._queue.popleft() for _ in range(fitting)]
 
     def _commit(self, batch: Sequence[_Waiting]) -> None:
+        """Answers each; whatever goes wrong belongs to the callers."""
+        synced = [waiting for waiting in batch if self._is_synced(waiting)]
+        if synced:
+            self._commit_synced(synced)
+
+    def _is_synced(self, waiting: _Waiting) -> bool:
+        """Brings what an operation will refer to to the disk; one for which that fails is refused."""
         try:
-            answers = self._transact([waiting.operation for waiting in batch])
-        except Exception as error:  # whatever it is, it belongs to the callers
-            if isinstance(error, StorageFull) and self._moved_on():
-                self._commit(batch)
-            elif len(batch) == 1:
-                self._give_back(batch[0].operation.places)
-                batch[0].finish(None, error)
-            else:
-                for waiting in batch:
-                    self._commit([waiting])
+            self._environment.sync(waiting.operation.places)
+        except Exception as error:
+            self._refuse(waiting, error)
+            return False
+        return True
+
+    def _commit_synced(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            answers, unused = self._transact([waiting.operation for waiting in batch])
+        except _InDoubt as doubt:
+            self._try_again(self._refused_in_doubt(batch, doubt.why), doubt.why)
+        except Exception as error:
+            self._try_again(batch, error)
         else:
+            self._environment.values.empty(unused)
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.finish(answer)
 
-    def _transact(self, operations: Sequence[Operation]) -> list[Stored | None]:
-        written = [place for operation in operations for place in operation.places]
-        self._environment.sync(written)
+    def _refused_in_doubt(self, batch: Sequence[_Waiting], error: Exception) -> list[_Waiting]:
+        """Refuses those that have written into value files, and returns the others. Their places may be referred to
+        already: neither may they be used twice, nor emptied.
+        """
+        for waiting in batch:
+            if waiting.operation.places:
+                waiting.finish(None, error)
+        return [waiting for waiting in batch if not waiting.operation.places]
+
+    def _try_again(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        """Where room was made; else each alone."""
+        if isinstance(error, StorageFull) and self._made_room():
+            if batch:
+                self._commit_synced(batch)
+        elif len(batch) == 1:
+            self._refuse(batch[0], error)
+        else:
+            for waiting in batch:
+                self._commit_synced([waiting])
+
+    def _refuse(self, waiting: _Waiting, error: Exception) -> None:
+        self._environment.values.empty(waiting.operation.places)
+        waiting.finish(None, error)
+
+    def _transact(self, operations: Sequence[Operation]) -> tuple[list[Stored | None], list[Place]]:
+        """Answers, and places that were written to for nothing. Raises _InDoubt where it may be there all the same."""
         with self._editing() as edit:
             answers = [operation.apply(edit) for operation in operations]
             edit.added_bytes = sum(operation.size_bytes for operation in operations)
-        self._give_back(place for place in written if place not in edit.kept)
-        return answers
+        written = [place for operation in operations for place in operation.places]
+        return answers, [place for place in written if place not in edit.kept]
 
     @contextmanager
     def _editing(self) -> Iterator[Edit]:
@@ -167,25 +225,28 @@ class GroupCommit:
                     committing = transaction.id()
                 else:
                     transaction.abort()
-        except BaseException:
+        except Exception as error:
             if committing:
-                self._on_disk, self._doubtful = 0, True
+                self._on_disk = 0
+                raise _InDoubt(error) from error
             raise
         if committing:
-            self._on_disk, self._doubtful = committing, False
+            self._on_disk = committing
 
-    def _give_back(self, places: Iterable[Place]) -> None:
-        """Empties what was written into value files for nothing."""
-        if not self._doubtful:
-            self._environment.values.empty(places)
+    def _made_room(self) -> bool:
+        """Commits nothing, as often as that gives room; whether it did. LMDB gives what one commit freed to the commit
+        after the next.
+        """
+        made = False
+        while self._moved_on():
+            made = True
+        return made
 
     def _moved_on(self) -> bool:
-        """Commits nothing, where something was committed since it last did so, or can be emptied: LMDB gives what one
-        commit freed to the commit after the next.
-        """
-        with suppress(StorageFailed):
+        """Commits nothing, where something was committed since it last did so, or places can be emptied."""
+        with suppress(StorageFailed, _InDoubt):
             with self._editing() as edit:
-                edit.changed = edit.counters.revision != self._moved_on_at or any(edit.unread())
+                edit.changed = edit.counters.revision != self._moved_on_at or edit.can_make_room()
             if edit.changed:
                 self._moved_on_at = edit.counters.revision
                 return True

@@ -89,7 +89,7 @@ class Put:
         if same_content(edit.snapshot, before, self.digest, self.codes):
             assert before is not None
             return Stored(before.sequence, unchanged=True)
-        codes = {**self._kept(edit.snapshot, before), **self.codes}
+        codes = {**self._others(edit.snapshot, before), **self.codes}
         sequence = edit.record_change(self.video_id, self.change, before)
         key = sequence_key(sequence)
         edit.put(FRAMES, key, self.frames, sequence)
@@ -97,12 +97,13 @@ class Put:
             edit.put(CODES, key + bundle.encode(), draft, sequence)
         return Stored(sequence)
 
-    def _kept(self, snapshot: Snapshot, before: Entry | None) -> dict[str, Draft]:
+    def _others(self, snapshot: Snapshot, before: Entry | None) -> dict[str, Draft]:
         """What other bundles said of the same frames stays true."""
         if before is not None and before.digest == self.digest:
             with suppress(LiveStoreCorrupt):
-                kept = snapshot.all_codes(before).items()
-                return {bundle: Draft.of_array(Kind.CODES, rows, CODES_DTYPE) for bundle, rows in kept}
+                snapshot.all_codes(before)  # what is damaged is not kept
+                records = snapshot.codes_records(before)
+                return {bundle: Draft.again(record) for bundle, record in records.items()}
         return {}
 
 
@@ -161,6 +162,22 @@ class AddCodes:
                 wanted = f"{segment_count(entry.frame_count)} as video {video_id!r} has"
                 raise InvalidInput("codes", f"{draft.rows} segments", wanted)
             edit.put(CODES, sequence_key(sequence) + self.bundle.encode(), draft, sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Changes nothing, and gives back what was freed; its answer is None where there was nothing to give."""
+
+    video_id: None = None
+    size_bytes: int = 0
+
+    @property
+    def places(self) -> list[Place]:
+        return []
+
+    def apply(self, edit: Edit) -> Stored | None:
+        edit.changed = edit.can_make_room()
+        return Stored(edit.counters.sequence) if edit.changed else None
 
 
 def same_content(snapshot: Snapshot, before: Entry | None, digest: bytes, bundles: Mapping[str, object]) -> bool:

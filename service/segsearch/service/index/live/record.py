@@ -51,7 +51,7 @@ class Place:
     offset: int
     size_bytes: int
     sum: int
-    keeper: object = field(default=None, compare=False, repr=False)  # nobody removes the file as long as it is held
+    own_file: object = field(default=None, compare=False, repr=False)  # open, as this process wrote it: not removed
 
     @property
     def room_bytes(self) -> int:
@@ -92,6 +92,15 @@ class Draft:
         """Of an array whose bytes lie in a value file."""
         return replace(cls.of(Kind.VALUE, place.packed(), rows, columns), place=place)
 
+    @classmethod
+    def again(cls, record: "Record") -> "Draft":
+        """Of what is stored, to store it under another key; an array in a value file stays where it is.
+
+        Raises RecordDamaged.
+        """
+        draft = cls.of(record.kind, bytes(record.payload), record.rows, record.columns)
+        return replace(draft, place=record.places()[0]) if record.kind is Kind.VALUE else draft
+
     def sealed(self, key: bytes, sequence: int) -> memoryview:
         """The value to store under `key`."""
         _FACTS.pack_into(self.value, 0, _MAGIC, self.kind, self.rows, self.columns, sequence)
@@ -129,6 +138,10 @@ class Record:
         if len(self.payload) % _PLACE.size:
             raise RecordDamaged(f"{len(self.payload)} bytes, wanted {_PLACE.size} for each place")
         return [Place(*facts) for facts in _PLACE.iter_unpack(self.payload)]
+
+    def referred(self) -> list[Place]:
+        """Those that it keeps from being used; raises RecordDamaged."""
+        return self.places() if self.kind in (Kind.VALUE, Kind.FREED) else []
 
     def array(self, dtype: np.dtype) -> np.ndarray:
         """(rows, columns), read-only; raises RecordDamaged where the payload has another length."""

@@ -11,6 +11,7 @@ import hashlib
 import struct
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -158,11 +159,19 @@ class Snapshot:
 
     def all_codes(self, entry: Entry) -> dict[str, np.ndarray]:
         """Every bundle's (S, C) u16 of a live video."""
-        prefix, found = sequence_key(entry.sequence), {}
-        for key, value in self.items(CODES, prefix):
-            record = self._opened(CODES, key, value, Kind.CODES, Kind.VALUE)
-            found[key[len(prefix) :].decode()] = self._codes(key, record, entry)
-        return found
+        prefix = sequence_key(entry.sequence)
+        return {
+            bundle: self._codes(prefix + bundle.encode(), record, entry)
+            for bundle, record in self.codes_records(entry).items()
+        }
+
+    def codes_records(self, entry: Entry) -> dict[str, Record]:
+        """Every bundle's record of codes of a live video; what lies in value files is not looked at."""
+        prefix = sequence_key(entry.sequence)
+        return {
+            key[len(prefix) :].decode(): self._opened(CODES, key, value, Kind.CODES, Kind.VALUE)
+            for key, value in self.items(CODES, prefix)
+        }
 
     def has_codes(self, sequence: int, bundle: str) -> bool:
         """Whether this bundle scored the video of this change; the scores are not looked at."""
@@ -208,6 +217,19 @@ class Snapshot:
             record = self._opened(META, key, value, Kind.FREED)
             yield key, record.sequence, self._places(META, key, record)
 
+    def held(self) -> Counter[int]:
+        """What records refer to of each value file, in bytes, or did so until a commit whose places are to be emptied.
+
+        Every record of the kind is looked at. One that is damaged refers to nothing that anybody could find.
+        """
+        held = Counter[int]()
+        for table, prefix in ((FRAMES, b""), (CODES, b""), (META, FREED_PREFIX)):
+            for key, value in self.items(table, prefix):
+                with suppress(RecordDamaged):
+                    for place in Record.opened(value, key, *Kind).referred():
+                        held[place.file] += place.room_bytes
+        return held
+
     def prove(self) -> None:
         """Reads everything; raises LiveStoreCorrupt at the first fault."""
         self._prove_videos()
@@ -228,17 +250,10 @@ class Snapshot:
 
     def _prove_taken(self) -> None:
         """No file may hold more than is known: it would be taken for empty while something lies there."""
-        held = Counter[int]()
-        for _, _, places in self.freed():
-            for place in places:
-                held[place.file] += place.room_bytes
-        for table in (FRAMES, CODES):
-            for key, value in self.items(table, b""):
-                record = self._opened(table, key, value, Kind.FRAMES, Kind.CODES, Kind.VALUE)
-                if record.kind is Kind.VALUE:
-                    (place,) = self._places(table, key, record)
-                    held[place.file] += place.room_bytes
-        for file, size_bytes in held.items():
+        for _ in self.freed():
+            pass  # each is opened
+        self.taken_bytes()
+        for file, size_bytes in self.held().items():
             taken = self.taken_bytes(taken_key(file))
             if taken < size_bytes:
                 raise self.damaged(META, taken_key(file), f"{taken} bytes, wanted at least {size_bytes}")

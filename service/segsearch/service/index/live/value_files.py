@@ -33,7 +33,8 @@ NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NAME: Final = re.compile("[0-9a-f]{16}")
 _OPEN_FILES: Final = 64  # at one time, to read from
 _PIECES: Final = 1_000  # of one call; the kernel takes 1,024
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
+_HOLE: Final = 1 | 2  # of fallocate(2): the file keeps its size, a hole is punched
+_FALLOCATE: Final = getattr(ctypes.CDLL(None), "fallocate", None)  # Linux's
 
 
 class ValueFiles:
@@ -57,7 +58,7 @@ class ValueFiles:
             offset += places[-1].room_bytes
         try:
             file.write(pieces[:-1], places[0].offset)
-        except OSError:
+        except BaseException:
             self.empty(places)
             raise
         return places
@@ -67,9 +68,9 @@ class ValueFiles:
 
         For one thread at a time.
         """
-        for file in {place.keeper for place in places}:
-            if isinstance(file, _OwnFile):
-                file.sync()
+        for file in {place.own_file for place in places}:
+            assert isinstance(file, _OwnFile)
+            file.sync()
 
     def read(self, place: Place) -> memoryview:
         """The bytes at a place; raises RecordDamaged where they are not what was written, OSError."""
@@ -92,11 +93,14 @@ class ValueFiles:
 
     def empty(self, places: Iterable[Place]) -> None:
         """Gives the blocks of places that nobody refers to back to the file system, where it can take them."""
+        by_file: dict[int, list[Place]] = {}
         for place in places:
-            with suppress(OSError, AttributeError):  # other systems and file systems keep them as long as the file
-                descriptor = _Descriptor(os.open(self._path(place.file), os.O_RDWR | os.O_CLOEXEC))
-                start, length = map(ctypes.c_int64, (place.offset, place.room_bytes))
-                ctypes.CDLL(None).fallocate(descriptor.number, _KEEP_SIZE | _PUNCH_HOLE, start, length)
+            by_file.setdefault(place.file, []).append(place)
+        for file, its_places in by_file.items():
+            with suppress(OSError):
+                descriptor = _Descriptor(os.open(self._path(file), os.O_RDWR | os.O_CLOEXEC))
+                for place in its_places:
+                    _punch(descriptor.number, place.offset, place.room_bytes)
 
     def numbers(self) -> list[int]:
         """Of all files that are there."""
@@ -105,10 +109,14 @@ class ValueFiles:
         return []
 
     def remove(self, number: int) -> None:
-        """Removes a file that nobody refers to, unless somebody may append to it, in whatever process."""
+        """Removes a file that nobody refers to; later, where somebody may append to it, in whatever process."""
         with suppress(OSError):
             descriptor = _Descriptor(os.open(self._path(number), os.O_RDWR | os.O_CLOEXEC))
-            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.unlisted = True
+                return
             os.ftruncate(descriptor.number, 0)  # whoever has it open to read would keep its blocks
             self._path(number).unlink()
 
@@ -121,8 +129,8 @@ class ValueFiles:
         with self._reserving:
             file = self._current
             if file is None or file.failure is not None or 0 < file.end > VALUE_FILE_BYTES - size_bytes:
-                self.unlisted = True
                 file = self._current = self._created()
+                self.unlisted = True  # the one before may hold nothing any more
             offset, file.end = file.end, file.end + size_bytes
             return file, offset
 
@@ -163,7 +171,8 @@ class _OwnFile:
 
     def __init__(self, path: Path, number: int):
         self.number, self.end = number, 0
-        self.failure: OSError | None = None  # once it is there, nothing is added
+        self.failure: tuple[int, str] | None = None  # once it is there, nothing is added
+        self._unsynced = False
         self._descriptor = _Descriptor(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         fcntl.flock(self._descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -171,23 +180,25 @@ class _OwnFile:
         return not os.fstat(self._descriptor.number).st_nlink
 
     def write(self, pieces: list[memoryview], offset: int) -> None:
-        """Writes them behind each other."""
+        """Writes them behind each other, to be synced."""
         try:
             _write(self._descriptor.number, pieces, offset)
         except OSError as error:
             if error.errno not in NO_ROOM:
-                self.failure = error
+                self.failure = error.errno or errno.EIO, error.strerror or str(error)
             raise
+        self._unsynced = True
 
     def sync(self) -> None:
         """Brings what was written to the disk. Whoever was told of a failure, it is everybody's from then on."""
-        if self.failure is None:
+        if self.failure is None and self._unsynced:
+            self._unsynced = False  # first: what is written from here on may not be among it
             try:
                 os.fdatasync(self._descriptor.number)
             except OSError as error:
-                self.failure = error
+                self.failure = error.errno or errno.EIO, error.strerror or str(error)
         if self.failure is not None:
-            raise OSError(self.failure.errno, self.failure.strerror)
+            raise OSError(*self.failure)
 
 
 def _write(descriptor: int, pieces: list[memoryview], offset: int) -> None:
@@ -198,6 +209,11 @@ def _write(descriptor: int, pieces: list[memoryview], offset: int) -> None:
             written -= len(pieces.pop(0))
         if written:
             pieces[0] = pieces[0][written:]
+
+
+def _punch(descriptor: int, offset: int, size_bytes: int) -> None:
+    if _FALLOCATE is not None:  # where it fails, as on file systems without holes, the room stays taken
+        _FALLOCATE(descriptor, _HOLE, ctypes.c_int64(offset), ctypes.c_int64(size_bytes))
 
 
 def _name(number: int) -> str:
