@@ -48,7 +48,6 @@ class Edit:
         self.kept: set[Place] = set()  # to which records refer from now on
         self._freed: set[Place] = set()
         self._taken = Counter[int]()  # bytes by value file: what changes
-        self._damaged = False  # a record, so that nobody knows what it referred to
         self._on_disk = on_disk
 
     def next_sequence(self) -> int:
@@ -111,12 +110,8 @@ class Edit:
         self._taken[place.file] += place.room_bytes
 
     def _let_go(self, key: bytes, value: bytes) -> None:
-        try:
-            record = Record.opened(value, key, *Kind)
-            if record.kind is Kind.VALUE:
-                self._freed.update(record.places())
-        except RecordDamaged:
-            self._damaged = True
+        with suppress(RecordDamaged):  # nobody knows its place, which stays taken
+            self._freed.update(Record.opened(value, key, Kind.VALUE).places())
 
     def _note_freed(self) -> None:
         if self._freed:
@@ -125,16 +120,15 @@ class Edit:
 
     def _settled_taken(self) -> int:
         """Empties and removes what can be, and writes what value files hold then; returns the sum."""
-        if not self._damaged:
-            with suppress(LiveStoreCorrupt):
-                return self._next_taken()
-        self._count_anew()
-        return self._next_taken()
+        try:
+            return self._next_taken()
+        except LiveStoreCorrupt:
+            self._count_anew()
+            return self._next_taken()
 
     def _next_taken(self) -> int:
         self._empty_freed()
-        if self._on_disk:
-            self._remove_unlisted()
+        self._remove_unlisted()
         return self._write_taken()
 
     def _empty_freed(self) -> None:
@@ -165,9 +159,12 @@ class Edit:
             yield key, places
 
     def _remove_unlisted(self) -> None:
-        """Files of processes that were killed, or ended, before a record referred to them or after the last one did."""
-        values = self.snapshot.environment.values
-        if values.unlisted:
+        """Files of processes that ended before a record referred to them, or after the last one did. Only when the last
+        commit is on disk, and nobody reads an older one.
+        """
+        values, last = self.snapshot.environment.values, self.snapshot.transaction.id() - 1
+        if values.unlisted and min(self._on_disk, self.snapshot.environment.oldest_read()) == last:
+            self.snapshot.check_taken()
             values.unlisted = False
             for number in values.numbers():
                 if not self._taken[number] and not self.snapshot.taken_bytes(taken_key(number)):
@@ -186,13 +183,14 @@ class Edit:
         self.snapshot.environment.values.unlisted = True
 
     def _write_taken(self) -> int:
-        for file, change in self._taken.items():
-            key = taken_key(file)
-            taken_bytes = self.snapshot.taken_bytes(key) + change
-            if taken_bytes > 0:
-                self.put(META, key, _taken_draft(taken_bytes), 0)
+        taken = {file: self.snapshot.taken_bytes(taken_key(file)) + change for file, change in self._taken.items()}
+        if min(taken.values(), default=1) <= 0:
+            self.snapshot.check_taken()
+        for file, size_bytes in taken.items():
+            if size_bytes > 0:
+                self.put(META, taken_key(file), _taken_draft(size_bytes), 0)
             else:
-                self.remove(META, key)
+                self.remove(META, taken_key(file))
                 self.snapshot.environment.values.remove(file)
         sum_bytes = self.snapshot.taken_bytes() + self._taken.total()
         if self._taken:

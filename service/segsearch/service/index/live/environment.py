@@ -14,7 +14,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -64,11 +64,13 @@ class Environment:
         self._process, self._map_bytes = os.getpid(), map_bytes
         self.values = ValueFiles(directory / VALUES_FOLDER)
         self._opening = Lock()
+        self._openings = 0
         self._inside: list[None] = []  # one for each thread that uses LMDB now
         self._open()
 
     def _open(self) -> None:
         self._settled = False
+        self._openings += 1
         with self._our_errors():
             noted = read_head(self.directory / HEAD_FILE)  # first: commits that follow don't matter
             meta = Meta.read(self.path)
@@ -166,6 +168,13 @@ class Environment:
         """
         self.check_process()
         return self._last_commit()
+
+    def doubts(self) -> Callable[[int], bool]:
+        """Asked for before a commit. It says of one that failed, by its number, whether it may be there all the same:
+        it is found, or LMDB could not write a meta page, and refuses everybody until it is opened anew.
+        """
+        openings = self._openings
+        return lambda number: _refuses(self._lmdb) or self._openings != openings or self.last_commit() >= number
 
     def oldest_read(self) -> int:
         """The oldest commit that is still read, by whatever process; the last one where nobody reads."""

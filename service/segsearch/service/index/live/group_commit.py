@@ -26,6 +26,7 @@ from segsearch.service.index.live.snapshot import Snapshot
 
 _PATIENCE: Final = 0.25  # of the last commit's time, spent waiting for as many as came then
 _PATIENCE_CAP_S: Final = 0.02
+_ROUNDS: Final = 1_000  # of making room for one commit, while others go on freeing
 
 
 @dataclass(slots=True, eq=False)
@@ -74,16 +75,22 @@ class GroupCommit:
     def carry_out(self, making: Callable[[], Operation]) -> Stored | None:
         """Makes an operation, and returns when it is on disk; raises what kept it from there.
 
-        It is made once more where what it writes found no room, and there was some to be given back.
+        It is made again where what it writes finds no room, as long as there is some to be given back.
         """
         self._environment.check_process()  # a forked child has no writer, and a lock that may be shut for ever
-        try:
-            waiting = self._made(making)
-        except StorageFull:
-            while self._made(MakeRoom).answered():
-                pass
-            waiting = self._made(making)
-        return waiting.answered()
+        while True:
+            try:
+                waiting = self._made(making)
+            except StorageFull:
+                if not self._more_room():
+                    raise
+            else:
+                return waiting.answered()
+
+    def _more_room(self) -> bool:
+        with suppress(StorageFailed):
+            return self._made(MakeRoom).answered() is not None
+        return False
 
     def _made(self, making: Callable[[], Operation]) -> _Waiting:
         """Makes an operation and hands it in."""
@@ -169,13 +176,14 @@ class GroupCommit:
             return False
         return True
 
-    def _commit_synced(self, batch: Sequence[_Waiting]) -> None:
+    def _commit_synced(self, batch: Sequence[_Waiting], *, again: bool = False) -> None:
+        """again: room was made for it."""
         try:
             answers, unused = self._transact([waiting.operation for waiting in batch])
         except _InDoubt as doubt:
-            self._try_again(self._refused_in_doubt(batch, doubt.why), doubt.why)
+            self._answer_failed(self._refused_in_doubt(batch, doubt.why), doubt.why, again=again)
         except Exception as error:
-            self._try_again(batch, error)
+            self._answer_failed(batch, error, again=again)
         else:
             self._environment.values.empty(unused)
             for waiting, answer in zip(batch, answers, strict=True):
@@ -190,11 +198,11 @@ class GroupCommit:
                 waiting.finish(None, error)
         return [waiting for waiting in batch if not waiting.operation.places]
 
-    def _try_again(self, batch: Sequence[_Waiting], error: Exception) -> None:
-        """Where room was made; else each alone."""
-        if isinstance(error, StorageFull) and self._made_room():
+    def _answer_failed(self, batch: Sequence[_Waiting], error: Exception, *, again: bool) -> None:
+        """Tries them once more if there is more room now, or each alone."""
+        if isinstance(error, StorageFull) and not again and self._made_room():
             if batch:
-                self._commit_synced(batch)
+                self._commit_synced(batch, again=True)
         elif len(batch) == 1:
             self._refuse(batch[0], error)
         else:
@@ -216,7 +224,7 @@ class GroupCommit:
     @contextmanager
     def _editing(self) -> Iterator[Edit]:
         """What is written within the block is on disk behind it; where it is nothing, nothing is waited for."""
-        committing = 0
+        committing, may_be_there = 0, self._environment.doubts()
         try:
             with self._environment.writing() as transaction:
                 edit = Edit(Snapshot(self._environment, transaction), self._on_disk)
@@ -228,25 +236,28 @@ class GroupCommit:
         except Exception as error:
             if committing:
                 self._on_disk = 0
-                raise _InDoubt(error) from error
+                if may_be_there(committing):
+                    raise _InDoubt(error) from error
             raise
         if committing:
             self._on_disk = committing
 
     def _made_room(self) -> bool:
-        """Commits nothing, as often as that gives room; whether it did. LMDB gives what one commit freed to the commit
-        after the next.
+        """Commits nothing, so that LMDB gives out what commits before the last one freed, and as often as places can be
+        emptied; whether it did.
         """
-        made = False
-        while self._moved_on():
+        made = self._moved_on(lambda edit: edit.counters.revision != self._moved_on_at)
+        for _ in range(_ROUNDS):
+            if not self._moved_on(Edit.can_make_room):
+                break
             made = True
         return made
 
-    def _moved_on(self) -> bool:
-        """Commits nothing, where something was committed since it last did so, or places can be emptied."""
+    def _moved_on(self, worth_it: Callable[[Edit], bool]) -> bool:
+        """Commits nothing, if that is worth it."""
         with suppress(StorageFailed, _InDoubt):
             with self._editing() as edit:
-                edit.changed = edit.counters.revision != self._moved_on_at or edit.can_make_room()
+                edit.changed = worth_it(edit)
             if edit.changed:
                 self._moved_on_at = edit.counters.revision
                 return True

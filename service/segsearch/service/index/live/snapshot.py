@@ -204,12 +204,16 @@ class Snapshot:
     def taken_bytes(self, key: bytes = TAKEN_KEY) -> int:
         """That value files hold of what is stored, or was and is still to be emptied: all, or one by its key."""
         record = self._record(META, key, Kind.TAKEN)
-        if record is None:
-            return 0
-        if len(record.payload) != TAKEN.size:
-            raise self.damaged(META, key, "it has another length")
-        taken: int = TAKEN.unpack(record.payload)[0]
-        return taken
+        return 0 if record is None else self._taken(key, record)
+
+    def check_taken(self) -> None:
+        """Raises LiveStoreCorrupt where what files hold is not the sum: one whose key was damaged seems to be empty."""
+        records = [
+            (key, self._opened(META, key, value, Kind.TAKEN)) for key, value in self.items(META, TAKEN_KEY + b"/")
+        ]
+        found, wanted = sum(self._taken(key, record) for key, record in records), self.taken_bytes()
+        if found != wanted:
+            raise self.damaged(META, TAKEN_KEY, f"{wanted} bytes, and {found} of all value files")
 
     def freed(self) -> Iterator[tuple[bytes, int, list[Place]]]:
         """Places that are still to be emptied: the record's key, the number of the commit that left them."""
@@ -252,7 +256,7 @@ class Snapshot:
         """No file may hold more than is known: it would be taken for empty while something lies there."""
         for _ in self.freed():
             pass  # each is opened
-        self.taken_bytes()
+        self.check_taken()
         for file, size_bytes in self.held().items():
             taken = self.taken_bytes(taken_key(file))
             if taken < size_bytes:
@@ -268,6 +272,12 @@ class Snapshot:
             raise self.damaged(META, COUNTERS_KEY, "it is missing or has another length")
         revision, written_by = COUNTERS.unpack(record.payload)
         return Counters(record.sequence, revision), written_by
+
+    def _taken(self, key: bytes, record: Record) -> int:
+        if len(record.payload) != TAKEN.size:
+            raise self.damaged(META, key, "it has another length")
+        taken: int = TAKEN.unpack(record.payload)[0]
+        return taken
 
     def _codes(self, key: bytes, record: Record, entry: Entry) -> np.ndarray:
         codes = self._array(CODES, key, record, CODES_DTYPE)

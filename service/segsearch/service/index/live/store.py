@@ -78,7 +78,7 @@ class LiveStore:
         """Stores or replaces a video. frames: (T, F) u8; codes: bundle digest -> (S, C) u16 score codes.
 
         The same frames again, with no bundle that is new for them, write nothing. Raises InvalidInput, StorageFull or
-        StorageFailed; then nothing is stored.
+        StorageFailed; then nothing is stored, unless it was the last write of a commit that failed.
         """
         _check_video(video_id, frames)
         for bundle, rows in codes.items():

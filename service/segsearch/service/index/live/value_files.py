@@ -81,7 +81,10 @@ class ValueFiles:
             raise RecordDamaged(f"value file {_name(place.file)} is missing") from None
         done = 0
         while done < len(content):
-            count = os.preadv(descriptor.number, [content[done:].data], place.offset + done)
+            try:
+                count = os.preadv(descriptor.number, [content[done:].data], place.offset + done)
+            except OSError as error:
+                raise RecordDamaged(f"value file {_name(place.file)} cannot be read: {error}") from None
             if not count:
                 raise RecordDamaged(f"value file {_name(place.file)} ends before {place.offset + len(content)} bytes")
             done += count
@@ -109,14 +112,10 @@ class ValueFiles:
         return []
 
     def remove(self, number: int) -> None:
-        """Removes a file that nobody refers to; later, where somebody may append to it, in whatever process."""
+        """Removes a file that nobody refers to, unless somebody may append to it, in whatever process."""
         with suppress(OSError):
             descriptor = _Descriptor(os.open(self._path(number), os.O_RDWR | os.O_CLOEXEC))
-            try:
-                fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.unlisted = True
-                return
+            fcntl.flock(descriptor.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor.number, 0)  # whoever has it open to read would keep its blocks
             self._path(number).unlink()
 
