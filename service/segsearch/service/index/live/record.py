@@ -8,7 +8,7 @@ value file, with their checksum: the record proves the place, the place its byte
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -74,9 +74,9 @@ class Draft:
     place: Place | None = None  # of an array in a value file
 
     @classmethod
-    def of(cls, kind: Kind, payload: bytes, rows: int = 0, columns: int = 0) -> "Draft":
+    def of(cls, kind: Kind, payload: bytes, rows: int = 0, columns: int = 0, place: Place | None = None) -> "Draft":
         value = memoryview(bytearray(HEADER_BYTES) + payload)
-        return cls(kind, rows, columns, value, xxh3_64_intdigest(payload))
+        return cls(kind, rows, columns, value, xxh3_64_intdigest(payload), place)
 
     @classmethod
     def of_array(cls, kind: Kind, array: np.ndarray, dtype: np.dtype) -> "Draft":
@@ -90,7 +90,7 @@ class Draft:
     @classmethod
     def of_place(cls, place: Place, rows: int, columns: int) -> "Draft":
         """Of an array whose bytes lie in a value file."""
-        return replace(cls.of(Kind.VALUE, place.packed(), rows, columns), place=place)
+        return cls.of(Kind.VALUE, place.packed(), rows, columns, place)
 
     @classmethod
     def again(cls, record: "Record") -> "Draft":
@@ -98,8 +98,8 @@ class Draft:
 
         Raises RecordDamaged.
         """
-        draft = cls.of(record.kind, bytes(record.payload), record.rows, record.columns)
-        return replace(draft, place=record.places()[0]) if record.kind is Kind.VALUE else draft
+        place = record.places()[0] if record.kind is Kind.VALUE else None
+        return cls.of(record.kind, bytes(record.payload), record.rows, record.columns, place)
 
     def sealed(self, key: bytes, sequence: int) -> memoryview:
         """The value to store under `key`."""
