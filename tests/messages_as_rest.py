@@ -84,6 +84,23 @@ def comparison(message: pb.CompareGenerationsResponse) -> dict[str, object]:
     return {"a": generation(message.a), "b": generation(message.b), **told, "tags": tags}
 
 
+def model(message: pb.Model) -> dict[str, object]:
+    return {"bundle": bundle(message.bundle), "provider": message.provider, "precision": message.precision}
+
+
+def job(message: pb.Job) -> dict[str, object]:
+    counts = ("generation", "videos", "segments", "skipped", "resumed_shards", "seconds")
+    progress = {name: getattr(message.progress, name) for name in ("doing", "done", "total", "unit")}
+    progress["left_s"] = message.progress.left_s if message.progress.HasField("left_s") else None
+    result = {name: getattr(message.result, name) for name in counts}
+    return {
+        "job": message.id, "state": pb.Job.State.Name(message.state).lower(), "created_at": message.created_at,
+        "shards": list(message.shards), "bundle": message.bundle or None, "error": message.error or None,
+        "progress": progress if message.HasField("progress") else None,
+        "result": result if message.HasField("result") else None,
+    }  # fmt: skip
+
+
 def plain(answer: httpx.Response, wanted: dict[str, object]) -> dict[str, object]:
     """REST's answer with the members that both edges have, and its decimals as the numbers that they stand for."""
     assert answer.status_code == 200, answer.text

@@ -1,5 +1,6 @@
 """Whatever both edges can do, they do alike: every operation through HTTP and through gRPC, of one library."""
 
+import time
 from io import BytesIO
 
 import httpx
@@ -11,17 +12,31 @@ from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.reindex import reindex
+from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.library import SegmentLibrary
+from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
 from segsearch.service.settings import Settings
 from segsearch.v1 import search_pb2 as pb
 from tests.library_fixtures import make_videos, serving
-from tests.messages_as_rest import bundle, comparison, generation, plain, scored, search, similar, tag, video
+from tests.messages_as_rest import (
+    comparison,
+    generation,
+    job,
+    model,
+    plain,
+    scored,
+    search,
+    similar,
+    tag,
+    video,
+)
 from tests.rpc_serving import failure, info, stub_of
 from tests.tiny_model import NAMES, write_tiny_bundle
 
 VIDEO = make_videos(1, seed=9, prefix="up")[0]
 FRAMES = VIDEO.frames.tobytes()
+JOB_TIMEOUT_S = 120  # of a process that starts on a busy machine
 LIMITS = Settings(port=0, frame_limit=200, body_limit_bytes=100_000, shutdown_s=5)
 
 
@@ -87,10 +102,47 @@ def test_neighbours(edges, videos):
 
 def test_models(edges):
     rest, rpc = edges
-    model = rpc.GetModel(pb.GetModelRequest())
-    assert rest.get("/models").json() == {
-        "bundle": bundle(model.bundle), "provider": model.provider, "precision": model.precision,
-    }  # fmt: skip
+    assert rest.get("/models").json() == model(rpc.GetModel(pb.GetModelRequest()))
+
+
+def test_loading_a_model(index, tmp_path):
+    for seed, name in enumerate(("one", "two")):
+        write_tiny_bundle(tmp_path / name, seed=seed)
+    bundles = BundleFolder(tmp_path, lambda found, tuning=None: OnnxScorer(found, batch=8, threads=1, tuning=tuning))
+    library = SegmentLibrary(OnnxScorer(Bundle.open(tmp_path / "one/tiny/1"), batch=8), index, bundles=bundles)
+    with serving(library, LIMITS) as rest, stub_of(library, LIMITS) as rpc:
+        two = model(rpc.LoadModel(pb.LoadModelRequest(path="two/tiny")))
+        assert rest.get("/models").json() == two
+        one = rest.post("/models:load", json={"path": "one/tiny"}).json()
+        assert model(rpc.GetModel(pb.GetModelRequest())) == one != two
+        told = info(failure(rpc.LoadModel, pb.LoadModelRequest(path="three/tiny")))
+        assert rest.post("/models:load", json={"path": "three/tiny"}).json()["type"] == f"/problems/{told.reason}"
+        assert told.reason == "model-not-loaded"
+    library.close()
+
+
+def test_jobs(index, scorer, shards):
+    jobs = ReindexJobs(index, shards[0].parent, options=["--batch", "8", "--threads", "1"])
+    library = SegmentLibrary(scorer, index, jobs=jobs)
+    with serving(library, LIMITS) as rest, stub_of(library, LIMITS) as rpc:
+        started = rest.post("/reindex", json={"shards": ["*.tfrecord"]}).json()
+        busy = info(failure(rpc.StartReindex, pb.StartReindexRequest(shards=["*.tfrecord"])))
+        assert rest.post("/reindex", json={"shards": ["*.tfrecord"]}).json()["type"] == f"/problems/{busy.reason}"
+        assert busy.reason == "index-busy"
+        ended = job(rpc.CancelJob(pb.CancelJobRequest(id=started["job"])))
+        assert (ended["state"], ended["created_at"]) == ("cancelled", started["created_at"])
+        assert rest.get(f"/jobs/{started['job']}").json() == ended
+        assert rest.post(f"/jobs/{started['job']}:cancel").json() == ended
+        again = job(rpc.StartReindex(pb.StartReindexRequest(shards=["library00.*"])))
+        deadline = time.monotonic() + JOB_TIMEOUT_S
+        while (told := rest.get(f"/jobs/{again['job']}").json())["state"] == "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert told["state"] == "done", told
+        assert job(rpc.GetJob(pb.GetJobRequest(id=again["job"]))) == told
+        unknown = info(failure(rpc.GetJob, pb.GetJobRequest(id="20260101-000000-00000000")))
+        assert rest.get("/jobs/20260101-000000-00000000").json()["type"] == f"/problems/{unknown.reason}"
+    library.close()
 
 
 @pytest.mark.parametrize("query", [{}, {"prefix": "do"}, {"prefix": "DOG", "limit": 1}, {"prefix": "nothing"}])
