@@ -1,6 +1,7 @@
 """Damage is found and named, never served, and never ends the process: flipped bits, files cut short, foreign files."""
 
 import random
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.errors import LiveStoreCorrupt
-from segsearch.service.index.live.format import DATA_FILE, HEAD_FILE
+from segsearch.service.index.live.format import CODES, DATA_FILE, HEAD_FILE
 from segsearch.service.index.live.store import LiveStore
 from tests.conftest import ROOT
 from tests.live_videos import BUNDLE, SPACE, codes_of, frames_of
@@ -171,6 +172,15 @@ def test_a_damaged_or_missing_head_says_nothing(directory):
     LiveStore.open(directory, SPACE).close()
     (directory / HEAD_FILE).unlink()
     LiveStore.open(directory, SPACE).close()
+
+
+def test_a_flipped_bit_in_a_key_is_found(directory):
+    with LiveStore.open(directory, SPACE) as store, store._snapshot() as snapshot:
+        key, value = next(each for each in snapshot.items(CODES, b"") if len(each[1]) < 1_000)  # beside its key
+    found = re.finditer(re.escape(key + bytes(value)), (directory / DATA_FILE).read_bytes())
+    places = [match.start() + len(key) - 1 for match in found]
+    for bit in (0, 7):  # 7: no letter of UTF-8
+        assert "found" in probe(directory, [f"flip {place} {bit}" for place in places])
 
 
 @pytest.mark.slow

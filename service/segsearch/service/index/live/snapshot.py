@@ -167,11 +167,11 @@ class Snapshot:
 
     def codes_records(self, entry: Entry) -> dict[str, Record]:
         """Every bundle's record of codes of a live video; what lies in value files is not looked at."""
-        prefix = sequence_key(entry.sequence)
-        return {
-            key[len(prefix) :].decode(): self._opened(CODES, key, value, Kind.CODES, Kind.VALUE)
-            for key, value in self.items(CODES, prefix)
-        }
+        prefix, found = sequence_key(entry.sequence), {}
+        for key, value in self.items(CODES, prefix):
+            record = self._opened(CODES, key, value, Kind.CODES, Kind.VALUE)  # first: it proves the key
+            found[key[len(prefix) :].decode()] = record
+        return found
 
     def has_codes(self, sequence: int, bundle: str) -> bool:
         """Whether this bundle scored the video of this change; the scores are not looked at."""
