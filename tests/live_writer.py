@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from segsearch.service.index.live.store import LiveStore
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frames_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of
 
 THREADS, POOL = 4, 12
 
@@ -29,7 +29,7 @@ def upload(store, seed, count):
         if content % 7 == 3:
             say("del", video_id, "-", store.delete(video_id).sequence)
             continue
-        frame_count = 3 + content % 40
+        frame_count = frame_count_of(content)
         say("try", video_id, content)
         codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
         say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)

@@ -11,7 +11,7 @@ import pytest
 
 from segsearch.service.index.live.store import LiveStore
 from tests.conftest import ROOT
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frames_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of
 
 
 def start_writer(directory, seed, *count):
@@ -55,7 +55,7 @@ def check(store, known, tried):
 
 
 def is_whole(video, seed):
-    frame_count = 3 + seed % 40
+    frame_count = frame_count_of(seed)
     return np.array_equal(video.frames, frames_of(seed, frame_count)) and all(
         np.array_equal(video.codes[bundle], codes_of(seed, bundle, frame_count)) for bundle in (BUNDLE, OTHER)
     )
@@ -77,7 +77,7 @@ def kill_again_and_again(directory, kills):
             check(store, known, tried)
             before = store.sequence
             assert before >= max((sequence for sequence, _ in known.values()), default=0)
-            frame_count = 3 + round_number % 40
+            frame_count = frame_count_of(round_number)
             codes = {bundle: codes_of(round_number, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
             known["between"] = store.put("between", frames_of(round_number, frame_count), codes).sequence, round_number
             assert known["between"][0] == before + 1

@@ -1,6 +1,7 @@
 """Damage is found and named, never served, and never ends the process: flipped bits, files cut short, foreign files."""
 
 import random
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from segsearch.core.errors import LiveStoreCorrupt
-from segsearch.service.index.live.format import DATA_FILE, HEAD_FILE
+from segsearch.service.index.live.format import CODES, DATA_FILE, HEAD_FILE
 from segsearch.service.index.live.store import LiveStore
 from tests.conftest import ROOT
 from tests.live_videos import BUNDLE, SPACE, codes_of, frames_of
@@ -159,11 +160,27 @@ def test_a_flipped_bit_in_the_limit_is_refused_by_name(directory):
     assert probe(directory, [f"flip {place} {bit}" for place in places for bit in (0, 7)]) == ["found"] * 4
 
 
+@pytest.mark.parametrize("how", ["writing", "readonly"])
+def test_a_flipped_bit_in_the_last_pages_number_is_refused_by_name(directory, how):
+    places = [page * 4_096 + 16 + 120 + byte for page in (0, 1) for byte in (2, 4, 7)]
+    outcomes = probe(directory, [f"flip {place} {bit}" for place in places for bit in (0, 7)], how)
+    assert sorted(outcomes) == ["found"] * 6 + ["same"] * 6, "of the older page it is not read"
+
+
 def test_a_damaged_or_missing_head_says_nothing(directory):
     (directory / HEAD_FILE).write_bytes(bytes(16))
     LiveStore.open(directory, SPACE).close()
     (directory / HEAD_FILE).unlink()
     LiveStore.open(directory, SPACE).close()
+
+
+def test_a_flipped_bit_in_a_key_is_found(directory):
+    with LiveStore.open(directory, SPACE) as store, store._snapshot() as snapshot:
+        key, value = next(each for each in snapshot.items(CODES, b"") if len(each[1]) < 1_000)  # beside its key
+    found = re.finditer(re.escape(key + bytes(value)), (directory / DATA_FILE).read_bytes())
+    places = [match.start() + len(key) - 1 for match in found]
+    for bit in (0, 7):  # 7: no letter of UTF-8
+        assert "found" in probe(directory, [f"flip {place} {bit}" for place in places])
 
 
 @pytest.mark.slow
@@ -182,7 +199,8 @@ def test_a_file_that_is_cut_short_is_refused(directory, how):
 def test_a_file_without_free_pages_at_its_end_is_whole(directory, how):
     """The power may be cut, or the process killed, between a commit and the moment when its free pages get room."""
     with LiveStore.open(directory, SPACE) as store:
-        store.put("last", frames_of(1, 10_000), {})
+        codes = {f"bundle {number}": np.zeros((1, 8_000), np.uint16) for number in range(20)}  # pages of this file
+        store.put("last", frames_of(1, 5), codes)
         store.delete("last")
     size = (directory / DATA_FILE).stat().st_size
     assert probe(directory, [f"cut {size - pages * 4_096 - 1} 0" for pages in (0, 1, 5)], how) == ["same"] * 3

@@ -82,14 +82,17 @@ with LiveStore.open(directory / "live", SPACE) as store:
     count = fill(store)
     check_all(store, count)
     assert fill(store) == count, "what is there already is acknowledged without room"
+    deleted = 1 if how == "deletion" else 0
     if how == "limit":
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    else:
+    elif how == "ballast":
         ballast.unlink()
-    assert store.put(f"v{count}", frames_of(count, BIG), {}).sequence == count + 1
-    check_all(store, count + 1)
+    for number in range(deleted):
+        store.delete(f"v{number}")
+    assert store.put(f"v{count}", frames_of(count, BIG), {}).sequence == count + deleted + 1
+    check_all(store, count + 1, deleted)
 with LiveStore.open(directory / "live", SPACE) as store:
-    check_all(store, count + 1)
+    check_all(store, count + 1, deleted)
 print("went on after", count)
 """
 
@@ -115,8 +118,9 @@ def run_on_a_small_disk(tmp_path, *words):
     run(["unshare", "-rm", "sh", "-c", f'{mount} && exec "$@"', "sh", *words])
 
 
-def test_a_full_file_system_is_answered_by_storage_full_until_there_is_room(tmp_path):
-    run_on_a_small_disk(tmp_path, sys.executable, "-c", FILLED, str(tmp_path), "disk")
+@pytest.mark.parametrize("how", ["ballast", "deletion"])
+def test_a_full_file_system_is_answered_by_storage_full_until_there_is_room(tmp_path, how):
+    run_on_a_small_disk(tmp_path, sys.executable, "-c", FILLED, str(tmp_path), how)
 
 
 # Makes a generation again and again, each time with a page more room, until there is enough; in a process of its own.

@@ -103,7 +103,7 @@ def with_a_failing_call(tmp_path, shim, seed, at, error, how):
     """Runs a process whose `at`-th call fails and looks for what it was promised; False where it makes fewer calls."""
     root, log = tmp_path / f"disk-{at}", tmp_path / f"log-{at}"
     root.mkdir()
-    words = ["tests.power_cut.persistent", root / "index", seed % 1_000, 12]
+    words = ["tests.power_cut.persistent", root / "index", seed % 1_000, 7]
     assert record(shim, root, log, *words, fail=f"{at}:{error}:{how}") == 0
     done = records(log)
     if not any(call.kind == "F" for call in done):

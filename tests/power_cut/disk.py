@@ -67,6 +67,10 @@ class File:
         elif failed:
             self._given_up.update(sectors)
 
+    def empty(self, offset: int, length: int) -> None:
+        """Zeros, as far as the file goes."""
+        self.write(offset, bytes(max(0, min(length, len(self.cache) - offset))))
+
     def resize(self, size: int) -> None:
         before = len(self.cache)
         self.cache.extend(bytes(max(0, size - before)))
@@ -147,7 +151,7 @@ class Disk:
     def apply(self, record: Record) -> None:
         if record.kind in "ODURLM":
             self._apply_names(record)
-        elif record.kind in "WTAS":
+        elif record.kind in "WTASZ":
             thing = self._by_inode[record.inode]
             if record.kind == "S":
                 thing.sync(failed=bool(record.flag))
@@ -155,6 +159,8 @@ class Disk:
             assert isinstance(thing, File)
             if record.kind == "W":
                 thing.write(record.offset, record.content, synced=bool(record.flag & 1), failed=bool(record.flag & 2))
+            elif record.kind == "Z":
+                thing.empty(record.offset, int(record.content))
             elif record.kind == "T" or record.offset > len(thing.cache):
                 thing.resize(record.offset)
         else:

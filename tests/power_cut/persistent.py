@@ -1,10 +1,10 @@
-"""A process that goes on uploading whatever the disk says, and reads after each failure what it was promised.
+"""A process whose threads go on uploading whatever the disk says, and read after each failure what they were promised.
 
     python -m tests.power_cut.persistent INDEX SEED COUNT
 
 Lines as `tests.live_writer` says them; `failed ID CODE` where an upload or deletion was refused, `refused CODE` where
 the store could not be opened, `WRONG ID` and `unreadable ID CODE` where reading did not go on. Another thread reads all
-the time.
+the time. COUNT uploads and deletions of each of three threads, each of which has videos of its own.
 """
 
 import random
@@ -16,22 +16,29 @@ from segsearch.core.errors import SegsearchError
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.live.store import LiveStore
 from tests.integration.test_live_crashes import is_whole
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frames_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of
 from tests.live_writer import say
 
-POOL = 5
+THREADS, POOL = 3, 3
 
 
-def change(store, content, known):
+def go_on(store, first, count):
+    """Uploads and deletes, as one thread."""
+    known = {}
+    for number in range(count):
+        change(store, first + number, known, f"video-{first}-{random.Random(first + number).randrange(POOL)}")
+    read_again(store, known)
+
+
+def change(store, content, known, video_id):
     """One upload or deletion; `known`: by video id, what may be found."""
-    video_id = f"video-{random.Random(content).randrange(POOL)}"
     wanted = None if content % 7 == 3 else content
     try:
         if wanted is None:
             say("del", video_id, "-", store.delete(video_id).sequence)
         else:
             say("try", video_id, content)
-            frame_count = 3 + content % 40
+            frame_count = frame_count_of(content)
             codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
             say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)
         known[video_id] = (wanted,)
@@ -76,13 +83,14 @@ def main():
     except SegsearchError as error:
         say("refused", error.code)
         return
-    stop, known = threading.Event(), {}
+    stop = threading.Event()
     reader = threading.Thread(target=read_on, args=(store, stop))
+    writers = [threading.Thread(target=go_on, args=(store, seed + (thread << 16), count)) for thread in range(THREADS)]
     with store:
-        reader.start()
-        for number in range(count):
-            change(store, seed + number, known)
-        read_again(store, known)
+        for thread in (reader, *writers):
+            thread.start()
+        for thread in writers:
+            thread.join()
         stop.set()
         reader.join()
 

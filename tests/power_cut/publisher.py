@@ -21,7 +21,7 @@ from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import BundleName, Skipped
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.jobs.compaction import compact
-from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, codes_of, frames_of
+from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, codes_of, frame_count_of, frames_of
 from tests.live_writer import say
 
 BASE_VIDEOS = 4
@@ -57,7 +57,7 @@ def change(store: LiveStore, content: int) -> None:
     if content % 7 == 3:
         say("del", video_id, "-", store.delete(video_id).sequence)
         return
-    frame_count = 3 + content % 40
+    frame_count = frame_count_of(content)
     say("try", video_id, content)
     codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
     say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)

@@ -6,6 +6,7 @@
  *   O path         a file was opened that may be new; flag 1: and emptied
  *   W bytes        written at offset; flag & 1: on disk on return (O_DSYNC); flag & 2: that failed, it is in memory only
  *   T              the file is offset bytes long now;  A: at least so long
+ *   Z digits       from offset on, so many bytes (in digits) were given back to the file system, and are zero
  *   S              fsync or fdatasync of a file or directory; flag 1: it failed
  *   D path, U path a directory was made; a name was removed
  *   R, L           old path, a zero, new path: renamed, linked
@@ -13,7 +14,7 @@
  *   P bytes        said on standard output
  *   F kind         the call that was made to fail
  *
- * POWER_CUT_FAIL is `n:error:on`: the n-th call of kinds O (new files), W, T, A, S, D, R, L fails with this errno; on 1:
+ * POWER_CUT_FAIL is `n:error:on`: the n-th call of kinds O (new files), W, T, A, Z, S, D, R, L fails with this errno; on 1:
  * all behind it, too. Real calls go through syscall(2), so that nothing has to be looked up.
  */
 #define _GNU_SOURCE
@@ -194,6 +195,17 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset)
     return written(fd, parts, count, offset, 1);
 }
 
+/* What Python's os.pwritev calls; only without flags. */
+ssize_t pwritev2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    return flags ? syscall(SYS_pwritev2, fd, parts, count, offset, 0, flags) : written(fd, parts, count, offset, 1);
+}
+
+ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off64_t offset, int flags)
+{
+    return pwritev2(fd, parts, count, offset, flags);
+}
+
 static int resized(char kind, int fd, off_t start, off_t length)
 {
     char path[PATH_MAX];
@@ -226,6 +238,19 @@ int posix_fallocate(int fd, off_t start, off_t length)
 int posix_fallocate64(int fd, off64_t start, off64_t length)
 {
     return posix_fallocate(fd, start, length);
+}
+
+/* Only as `value_files` calls it: a hole, within the file. */
+int fallocate(int fd, int mode, off_t start, off_t length)
+{
+    char path[PATH_MAX], digits[32];
+    if (!path_of(fd, path))
+        return syscall(SYS_fallocate, fd, mode, start, length);
+    pthread_mutex_lock(&lock);
+    int error = due('Z'), result = error ? -1 : syscall(SYS_fallocate, fd, mode, start, length);
+    if (!result)
+        note('Z', inode_of(fd), start, 0, digits, snprintf(digits, sizeof digits, "%lld", (long long)length));
+    return ended(result, error);
 }
 
 static int synced(int fd, long number)

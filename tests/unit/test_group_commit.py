@@ -40,15 +40,25 @@ def test_concurrent_uploads_share_commits(store):
     assert len(list(store.videos())) == count
 
 
-def test_a_commit_writes_no_more_than_two_megabytes_of_uploads(store):
-    frames = np.zeros((450, 1_152), np.uint8)
+def handed_in_during_a_commit(store, put_one, video_ids):
     with store._environment.writing():  # the first upload is taken meanwhile, the others wait
-        threads = [threading.Thread(target=store.put, args=(video_id, frames, {})) for video_id in "abcdefghi"]
+        threads = [threading.Thread(target=put_one, args=(video_id,)) for video_id in video_ids]
         for thread in threads:
             thread.start()
             thread.join(0.05)
     for thread in threads:
         thread.join()
+
+
+def test_long_arrays_are_no_part_of_a_commit(store):
+    frames = np.zeros((450, 1_152), np.uint8)
+    handed_in_during_a_commit(store, lambda video_id: store.put(video_id, frames, {}), "abcdefghi")
+    assert (store.sequence, store.counters().revision) == (9, 2)
+
+
+def test_a_commit_writes_no_more_than_two_megabytes_of_short_arrays(store):
+    codes = {f"bundle {number}": np.zeros((1, 8_000), np.uint16) for number in range(32)}  # 512 KB of an upload
+    handed_in_during_a_commit(store, lambda video_id: store.put(video_id, frames_of(0, 5), codes), "abcdefghi")
     assert (store.sequence, store.counters().revision) == (9, 3)
 
 

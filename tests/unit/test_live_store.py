@@ -191,10 +191,10 @@ def test_a_later_format_is_refused_untouched(tmp_path):
     with LiveStore.open(tmp_path, SPACE) as store:
         put(store, "a")
         with store._environment.writing() as transaction:
-            later = Draft.of(Kind.FORMAT, SPACE.encode(), rows=2).sealed(FORMAT_KEY, 0)
+            later = Draft.of(Kind.FORMAT, SPACE.encode(), rows=3).sealed(FORMAT_KEY, 0)
             transaction.put(FORMAT_KEY, later, db=store._environment.tables[META])
     content = (tmp_path / DATA_FILE).read_bytes()
-    with pytest.raises(LiveStoreCorrupt, match="format version 2; this release reads 1"):
+    with pytest.raises(LiveStoreCorrupt, match="format version 3; this release reads up to 2"):
         LiveStore.open(tmp_path, SPACE)
     assert (tmp_path / DATA_FILE).read_bytes() == content
 

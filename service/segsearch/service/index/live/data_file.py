@@ -51,6 +51,9 @@ class Meta:
         newest = max(first, second, key=lambda page: page.transaction)
         if file_bytes < 2 * first.page_bytes:  # LMDB maps and reads these two before anything can be looked at
             raise LiveStoreCorrupt(path, "the file", f"{file_bytes} bytes, wanted at least {2 * first.page_bytes}")
+        if (newest.last_page + 1) * first.page_bytes > newest.map_bytes:  # LMDB would call it another process's doing
+            found = f"page {newest.last_page} is the last, and the limit {newest.map_bytes} bytes"
+            raise LiveStoreCorrupt(path, "the meta pages", found)
         missing_bytes = (newest.last_page + 1) * first.page_bytes - file_bytes
         return cls(newest.map_bytes, max(0, missing_bytes), newest.transaction)
 

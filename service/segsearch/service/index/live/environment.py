@@ -14,7 +14,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -32,12 +32,21 @@ from segsearch.service.index.live.data_file import (
     read_head,
     write_head,
 )
-from segsearch.service.index.live.format import DATA_FILE, HEAD_FILE, META, READER_SLOTS, RESERVE_BYTES, TABLES
+from segsearch.service.index.live.format import (
+    DATA_FILE,
+    HEAD_FILE,
+    META,
+    READER_SLOTS,
+    RESERVE_BYTES,
+    TABLES,
+    VALUES_FOLDER,
+)
+from segsearch.service.index.live.record import Place
+from segsearch.service.index.live.value_files import NO_ROOM, ValueFiles
 
 _ENGINE: Final = 0  # LMDB 0.9's file format; the library's default may change, our files don't
 _PROBE_KEY: Final = b"reserve"
 _LEAVE_S: Final = 5.0  # for transactions under way to end before the file is opened anew
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED: Final = (
     lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.IncompatibleError,
     lmdb.NotFoundError,
@@ -53,12 +62,15 @@ class Environment:
         """Raises LiveStoreCorrupt, or StorageFailed where the files cannot be opened."""
         self.directory, self.path, self.readonly = directory, directory / DATA_FILE, readonly
         self._process, self._map_bytes = os.getpid(), map_bytes
+        self.values = ValueFiles(directory / VALUES_FOLDER)
         self._opening = Lock()
+        self._openings = 0
         self._inside: list[None] = []  # one for each thread that uses LMDB now
         self._open()
 
     def _open(self) -> None:
         self._settled = False
+        self._openings += 1
         with self._our_errors():
             noted = read_head(self.directory / HEAD_FILE)  # first: commits that follow don't matter
             meta = Meta.read(self.path)
@@ -112,10 +124,10 @@ class Environment:
         """
         self.check_process()
         with self._our_errors():
-            self.settle()
             transaction = self._begin(write=True)
             try:
                 with transaction:
+                    self.settle()  # now: it may have been opened anew
                     number = transaction.id()
                     yield transaction
                 self._fill_up()
@@ -124,6 +136,19 @@ class Environment:
                     write_head(self.directory / HEAD_FILE, min(number, self._lmdb.info()["last_txnid"]))
             finally:
                 self._inside.pop()
+
+    def append(self, contents: Sequence[memoryview]) -> list[Place]:
+        """Writes contents beside LMDB's file, to be synced; raises StorageFull or StorageFailed."""
+        self.check_process()
+        if self.readonly:
+            raise StorageFailed(self.path, "it was opened to be read only")
+        with self._our_errors(self.values.folder):
+            return self.values.append(contents)
+
+    def sync(self, places: Iterable[Place]) -> None:
+        """Returns when what was appended there is on disk; raises StorageFull or StorageFailed."""
+        with self._our_errors(self.values.folder):
+            self.values.sync(places)
 
     def settle(self) -> None:
         """Before anything is acknowledged that was found here: whoever wrote it may have been killed before it was on
@@ -144,8 +169,27 @@ class Environment:
         self.check_process()
         return self._last_commit()
 
-    def keep_reserve(self, transaction: Transaction, added_bytes: int) -> None:
-        """Raises lmdb.MapFullError where a transaction that added so much leaves less than the reserve."""
+    def doubts(self) -> Callable[[int], bool]:
+        """Asked for before a commit. It says of one that failed, by its number, whether it may be there all the same:
+        it is found, or LMDB could not write a meta page, and refuses everybody until it is opened anew.
+        """
+        openings = self._openings
+        return lambda number: _refuses(self._lmdb) or self._openings != openings or self.last_commit() >= number
+
+    def oldest_read(self) -> int:
+        """The oldest commit that is still read, by whatever process; the last one where nobody reads."""
+        self._lmdb.reader_check()
+        readers = [row.split() for row in self._lmdb.readers().splitlines()]  # process, thread, commit or `-`
+        commits = [int(row[2]) for row in readers if len(row) == 3 and row[2].isdecimal()]
+        return min(commits, default=self._lmdb.info()["last_txnid"])
+
+    def keep_reserve(self, transaction: Transaction, added_bytes: int, taken_bytes: int) -> None:
+        """Raises lmdb.MapFullError where a transaction that added so much to LMDB's file, and lets value files hold
+        `taken_bytes`, leaves less than the reserve.
+        """
+        stored_bytes = sum(_table_bytes(transaction.stat(table)) for table in self.tables.values())
+        if stored_bytes + taken_bytes + RESERVE_BYTES > self._lmdb.info()["map_size"]:
+            raise lmdb.MapFullError("value files")
         used_bytes = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
         if used_bytes + 2 * (added_bytes + RESERVE_BYTES) > self._lmdb.info()["map_size"]:
             # LMDB doesn't say what is free within the file: taking it, and not keeping it, does.
@@ -156,6 +200,7 @@ class Environment:
     def close(self) -> None:
         if not self.is_forked():
             self._lmdb.close()
+            self.values.close()
 
     def _begin(self, *, write: bool) -> Transaction:
         """Whoever calls it takes itself out of `_inside` when it is done with the transaction."""
@@ -209,11 +254,11 @@ class Environment:
             raise RuntimeError(f"live store {self.directory} was opened before a fork; open it again in the child")
 
     @contextmanager
-    def _our_errors(self) -> Iterator[None]:
+    def _our_errors(self, path: Path | None = None) -> Iterator[None]:
         try:
             yield
         except (lmdb.Error, OSError) as error:
-            raise _translated(self.path, error) from error
+            raise _translated(path or self.path, error) from error
 
 
 class _Closed:
@@ -227,6 +272,10 @@ class _Closed:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _table_bytes(stat: Mapping[str, int]) -> int:
+    return stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
 
 
 def _refuses(environment: Any) -> bool:
@@ -267,8 +316,8 @@ def _translated(path: Path, error: Exception) -> SegsearchError:
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
     if isinstance(error, lmdb.MapFullError):
         return StorageFull(path, "it has grown to its limit, map_bytes; wanted room for one more change")
-    if code in _NO_ROOM or (code == errno.EIO and _is_full(path)):
-        code = code if code in _NO_ROOM else errno.ENOSPC
+    if code in NO_ROOM or (code == errno.EIO and _is_full(path)):
+        code = code if code in NO_ROOM else errno.ENOSPC
         return StorageFull(path, f"{os.strerror(code)}; wanted room for one more change")
     if isinstance(error, lmdb.MapResizedError):
         return StorageFailed(path, "another process lets it grow further than this one; wanted the same map_bytes")

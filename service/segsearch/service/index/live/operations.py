@@ -1,33 +1,29 @@
 """What can be done to a live store: each operation is made by its caller's thread and carried out in a commit.
 
-Where it stands: `store` makes them, `group_commit` carries many out in one transaction. Making one does what takes
-long, copying and hashing; carrying it out looks first and writes then, so that one that is refused has left nothing.
+Where it stands: `store` makes them, `group_commit` carries many out in one transaction, an `edit`. Making one does what
+takes long: hashing, and writing long arrays into value files. Carrying it out looks first and writes then, so that one
+that is refused has left nothing but what it says in `places`.
 
 T frames, F codes a frame, S segments, C classes.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from segsearch.core.errors import InvalidInput, LiveStoreCorrupt
 from segsearch.core.segments import segment_count
-from segsearch.service.index.live.format import (
-    CHANGES,
-    CODES,
-    CODES_DTYPE,
-    COUNTERS_KEY,
-    FRAMES,
-    FRAMES_DTYPE,
-    META,
-    SEQUENCES,
-)
-from segsearch.service.index.live.record import Draft, Kind
-from segsearch.service.index.live.snapshot import COUNTERS, Counters, Entry, Snapshot, sequence_key, video_key
+from segsearch.service.index.live.edit import Edit
+from segsearch.service.index.live.environment import Environment
+from segsearch.service.index.live.format import CODES, CODES_DTYPE, FRAMES, FRAMES_DTYPE, INLINE_BYTES
+from segsearch.service.index.live.record import Draft, Kind, Place
+from segsearch.service.index.live.snapshot import Entry, Snapshot, sequence_key
+
+_DTYPES: Final[dict[Kind, np.dtype]] = {Kind.FRAMES: FRAMES_DTYPE, Kind.CODES: CODES_DTYPE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,52 +34,6 @@ class Stored:
     unchanged: bool = False  # it was there already, and nothing was written
 
 
-class Edit:
-    """A transaction that writes, and the counters as they will be when it commits."""
-
-    def __init__(self, snapshot: Snapshot):
-        self.snapshot, self.counters, self.changed = snapshot, snapshot.counters(), False
-
-    def next_sequence(self) -> int:
-        self.counters = Counters(self.counters.sequence + 1, self.counters.revision)
-        return self.counters.sequence
-
-    def put(self, table: bytes, key: bytes, draft: Draft, sequence: int) -> None:
-        tables = self.snapshot.environment.tables
-        self.snapshot.transaction.put(key, draft.sealed(key, sequence), db=tables[table])
-        self.changed = True
-
-    def remove(self, table: bytes, key: bytes) -> None:
-        self.changed |= self.snapshot.transaction.delete(key, db=self.snapshot.environment.tables[table])
-
-    def remove_change(self, sequence: int) -> None:
-        """Removes one change's record with its frames and codes."""
-        key = sequence_key(sequence)
-        self.remove(CHANGES, key)
-        self.remove(FRAMES, key)
-        with self.snapshot.transaction.cursor(self.snapshot.environment.tables[CODES]) as cursor:
-            if cursor.set_range(key):
-                while cursor.key()[: len(key)] == key and cursor.delete():
-                    self.changed = True
-
-    def record_change(self, video_id: str, draft: Draft, before: Entry | None) -> int:
-        """Writes a video's change over the one before; returns its sequence number."""
-        if before is not None:
-            self.remove_change(before.sequence)
-        sequence, key = self.next_sequence(), video_key(video_id)
-        self.put(CHANGES, sequence_key(sequence), draft, sequence)
-        self.put(SEQUENCES, key, Draft.of(Kind.SEQUENCE, b""), sequence)
-        return sequence
-
-    def finish(self) -> bool:
-        """Writes the counters; False where nothing was written that is worth a commit."""
-        if self.changed:
-            self.counters = Counters(self.counters.sequence, self.counters.revision + 1)
-            draft = counters_draft(self.counters, self.snapshot.transaction.id())
-            self.put(META, COUNTERS_KEY, draft, self.counters.sequence)
-        return self.changed
-
-
 class Operation(Protocol):
     """One thing to do within a commit."""
 
@@ -92,7 +42,12 @@ class Operation(Protocol):
         """A commit changes a video once; None: the operation wants a commit of its own."""
 
     @property
-    def size_bytes(self) -> int: ...
+    def size_bytes(self) -> int:
+        """That it adds to LMDB's file."""
+
+    @property
+    def places(self) -> list[Place]:
+        """What was written for it into value files."""
 
     def apply(self, edit: Edit) -> Stored | None: ...
 
@@ -108,25 +63,33 @@ class Put:
     codes: Mapping[str, Draft]  # by bundle
 
     @classmethod
-    def of(cls, video_id: str, digest: bytes, frames: np.ndarray, codes: Mapping[str, np.ndarray]) -> "Put":
-        return cls(
-            video_id,
-            digest,
-            Draft.of(Kind.PUT, digest + video_id.encode(), *frames.shape),
-            Draft.of_array(Kind.FRAMES, frames, FRAMES_DTYPE),
-            {bundle: codes_draft(rows) for bundle, rows in codes.items()},
-        )
+    def of(
+        cls,
+        environment: Environment,
+        video_id: str,
+        digest: bytes,
+        frames: np.ndarray,
+        codes: Mapping[str, np.ndarray],
+    ) -> "Put":
+        arrays = [(Kind.FRAMES, frames), *((Kind.CODES, rows) for rows in codes.values())]
+        frames_draft, *codes_drafts = drafts(environment, arrays)
+        change = Draft.of(Kind.PUT, digest + video_id.encode(), *frames.shape)
+        return cls(video_id, digest, change, frames_draft, dict(zip(codes, codes_drafts, strict=True)))
 
     @property
     def size_bytes(self) -> int:
         return len(self.frames.value) + sum(len(draft.value) for draft in self.codes.values())
+
+    @property
+    def places(self) -> list[Place]:
+        return _places(self.frames, *self.codes.values())
 
     def apply(self, edit: Edit) -> Stored:
         before = edit.snapshot.entry_of(self.video_id)
         if same_content(edit.snapshot, before, self.digest, self.codes):
             assert before is not None
             return Stored(before.sequence, unchanged=True)
-        codes = {**self._kept(edit.snapshot, before), **self.codes}
+        codes = {**self._others(edit.snapshot, before), **self.codes}
         sequence = edit.record_change(self.video_id, self.change, before)
         key = sequence_key(sequence)
         edit.put(FRAMES, key, self.frames, sequence)
@@ -134,11 +97,13 @@ class Put:
             edit.put(CODES, key + bundle.encode(), draft, sequence)
         return Stored(sequence)
 
-    def _kept(self, snapshot: Snapshot, before: Entry | None) -> dict[str, Draft]:
+    def _others(self, snapshot: Snapshot, before: Entry | None) -> dict[str, Draft]:
         """What other bundles said of the same frames stays true."""
         if before is not None and before.digest == self.digest:
             with suppress(LiveStoreCorrupt):
-                return {bundle: codes_draft(rows) for bundle, rows in snapshot.all_codes(before).items()}
+                snapshot.all_codes(before)  # what is damaged is not kept
+                records = snapshot.codes_records(before)
+                return {bundle: Draft.again(record) for bundle, record in records.items()}
         return {}
 
 
@@ -148,6 +113,10 @@ class Delete:
 
     video_id: str
     size_bytes: int = 0
+
+    @property
+    def places(self) -> list[Place]:
+        return []
 
     def apply(self, edit: Edit) -> Stored:
         before = edit.snapshot.entry_of(self.video_id)
@@ -164,9 +133,20 @@ class AddCodes:
     codes: Mapping[str, tuple[int, Draft]]  # by video id: sequence, codes
     video_id: None = None
 
+    @classmethod
+    def of(cls, environment: Environment, bundle: str, codes: Mapping[str, tuple[int, np.ndarray]]) -> "AddCodes":
+        """codes: by video id, sequence and (S, C) u16."""
+        written = drafts(environment, [(Kind.CODES, rows) for _, rows in codes.values()])
+        parts = zip(codes.items(), written, strict=True)
+        return cls(bundle, {video_id: (sequence, draft) for (video_id, (sequence, _)), draft in parts})
+
     @property
     def size_bytes(self) -> int:
         return sum(len(draft.value) for _, draft in self.codes.values())
+
+    @property
+    def places(self) -> list[Place]:
+        return _places(*(draft for _, draft in self.codes.values()))
 
     def apply(self, edit: Edit) -> None:
         for video_id, (sequence, draft) in self.codes.items():
@@ -182,6 +162,22 @@ class AddCodes:
                 wanted = f"{segment_count(entry.frame_count)} as video {video_id!r} has"
                 raise InvalidInput("codes", f"{draft.rows} segments", wanted)
             edit.put(CODES, sequence_key(sequence) + self.bundle.encode(), draft, sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Changes nothing, and gives back what was freed; its answer is None where there was nothing to give."""
+
+    video_id: None = None
+    size_bytes: int = 0
+
+    @property
+    def places(self) -> list[Place]:
+        return []
+
+    def apply(self, edit: Edit) -> Stored | None:
+        edit.changed = edit.can_make_room()
+        return Stored(edit.counters.sequence) if edit.changed else None
 
 
 def same_content(snapshot: Snapshot, before: Entry | None, digest: bytes, bundles: Mapping[str, object]) -> bool:
@@ -201,11 +197,21 @@ def content_digest(frames: np.ndarray) -> bytes:
     return digest.digest()
 
 
-def codes_draft(codes: np.ndarray) -> Draft:
-    """codes: (S, C) u16."""
-    return Draft.of_array(Kind.CODES, codes, CODES_DTYPE)
+def drafts(environment: Environment, arrays: Sequence[tuple[Kind, np.ndarray]]) -> list[Draft]:
+    """Of frames and codes, two axes each. The long ones lie in value files when it returns.
+
+    Raises StorageFull or StorageFailed.
+    """
+    plain = [np.ascontiguousarray(array, _DTYPES[kind]) for kind, array in arrays]
+    long = [array.reshape(-1).view(np.uint8).data for array in plain if array.nbytes > INLINE_BYTES]
+    places = iter(environment.append(long) if long else ())
+    return [
+        Draft.of_place(next(places), *array.shape)
+        if array.nbytes > INLINE_BYTES
+        else Draft.of_array(kind, array, array.dtype)
+        for (kind, _), array in zip(arrays, plain, strict=True)
+    ]
 
 
-def counters_draft(counters: Counters, transaction: int) -> Draft:
-    """transaction: LMDB's number of the commit that writes them."""
-    return Draft.of(Kind.COUNTERS, COUNTERS.pack(counters.revision, transaction))
+def _places(*written: Draft) -> list[Place]:
+    return [draft.place for draft in written if draft.place is not None]

@@ -2,11 +2,13 @@
 
 Where it stands: `operations` seal records, `snapshot` opens them; nothing here knows about LMDB. The checksum covers
 header, key and payload, so that a record under a wrong key is as damaged as one with a flipped bit. Nothing is
-unpickled: a payload is raw bytes whose shape the header tells.
+unpickled: a payload is raw bytes whose shape the header tells. A long array's payload is the place of its bytes in a
+value file, with their checksum: the record proves the place, the place its bytes.
 """
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -17,7 +19,9 @@ _MAGIC: Final = b"SgLR"
 # magic, kind, three zeros, rows, columns, sequence; then the checksum of all that, the key and the payload
 _FACTS: Final = struct.Struct("<4sB3xIIQ")
 _CHECKSUM: Final = struct.Struct("<Q")
+_PLACE: Final = struct.Struct("<QQQQ")  # number of a value file, offset, bytes, their xxh3
 HEADER_BYTES: Final = _FACTS.size + _CHECKSUM.size
+BLOCK_BYTES: Final = 4_096  # values begin at multiples: no two share a block of the disk
 
 
 class Kind(IntEnum):
@@ -30,10 +34,32 @@ class Kind(IntEnum):
     DELETED = 5
     FRAMES = 6
     CODES = 7
+    VALUE = 8  # frames or codes that lie in a value file
+    FREED = 9
+    TAKEN = 10
 
 
 class RecordDamaged(Exception):
     """A record that is not what was written; says what differs. `snapshot` adds the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where bytes lie in a value file, and their checksum."""
+
+    file: int
+    offset: int
+    size_bytes: int
+    sum: int
+    own_file: object = field(default=None, compare=False, repr=False)  # open, as this process wrote it: not removed
+
+    @property
+    def room_bytes(self) -> int:
+        """What it takes of the file, in whole blocks."""
+        return in_blocks(self.size_bytes)
+
+    def packed(self) -> bytes:
+        return _PLACE.pack(self.file, self.offset, self.size_bytes, self.sum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +71,12 @@ class Draft:
     columns: int
     value: memoryview  # header, still empty, and payload
     payload_sum: int
+    place: Place | None = None  # of an array in a value file
 
     @classmethod
-    def of(cls, kind: Kind, payload: bytes, rows: int = 0, columns: int = 0) -> "Draft":
+    def of(cls, kind: Kind, payload: bytes, rows: int = 0, columns: int = 0, place: Place | None = None) -> "Draft":
         value = memoryview(bytearray(HEADER_BYTES) + payload)
-        return cls(kind, rows, columns, value, xxh3_64_intdigest(payload))
+        return cls(kind, rows, columns, value, xxh3_64_intdigest(payload), place)
 
     @classmethod
     def of_array(cls, kind: Kind, array: np.ndarray, dtype: np.dtype) -> "Draft":
@@ -59,6 +86,20 @@ class Draft:
         payload = value[HEADER_BYTES:]
         payload.view(dtype).reshape(rows, columns)[...] = array
         return cls(kind, rows, columns, value.data, xxh3_64_intdigest(payload.data))
+
+    @classmethod
+    def of_place(cls, place: Place, rows: int, columns: int) -> "Draft":
+        """Of an array whose bytes lie in a value file."""
+        return cls.of(Kind.VALUE, place.packed(), rows, columns, place)
+
+    @classmethod
+    def again(cls, record: "Record") -> "Draft":
+        """Of what is stored, to store it under another key; an array in a value file stays where it is.
+
+        Raises RecordDamaged.
+        """
+        place = record.places()[0] if record.kind is Kind.VALUE else None
+        return cls.of(record.kind, bytes(record.payload), record.rows, record.columns, place)
 
     def sealed(self, key: bytes, sequence: int) -> memoryview:
         """The value to store under `key`."""
@@ -92,12 +133,30 @@ class Record:
             raise RecordDamaged(f"a record of kind {kind}, wanted {' or '.join(wish.name.lower() for wish in kinds)}")
         return cls(Kind(kind), rows, columns, sequence, payload)
 
+    def places(self) -> list[Place]:
+        """Those that its payload lists; raises RecordDamaged where it lists none."""
+        if len(self.payload) % _PLACE.size:
+            raise RecordDamaged(f"{len(self.payload)} bytes, wanted {_PLACE.size} for each place")
+        return [Place(*facts) for facts in _PLACE.iter_unpack(self.payload)]
+
+    def referred(self) -> list[Place]:
+        """Those that it keeps from being used; raises RecordDamaged."""
+        return self.places() if self.kind in (Kind.VALUE, Kind.FREED) else []
+
     def array(self, dtype: np.dtype) -> np.ndarray:
         """(rows, columns), read-only; raises RecordDamaged where the payload has another length."""
         wanted = self.rows * self.columns * dtype.itemsize
         if len(self.payload) != wanted:
             raise RecordDamaged(f"{len(self.payload)} bytes of {self.rows} x {self.columns}, wanted {wanted}")
         return np.frombuffer(self.payload, dtype).reshape(self.rows, self.columns)
+
+
+def in_blocks(size_bytes: int) -> int:
+    return -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def packed(places: Iterable[Place]) -> bytes:
+    return b"".join(place.packed() for place in places)
 
 
 def _sum(facts: bytes, key: bytes, payload_sum: int) -> int:

@@ -1,15 +1,18 @@
 """What a live store holds at one commit, read and checked record by record.
 
 Where it stands: `store` makes one for each read, `operations` look through one before they write. Every record's
-checksum is proved before a byte of it is used; a damaged one raises LiveStoreCorrupt and is never served.
+checksum is proved before a byte of it is used, and that of what lies in a value file, too; what is damaged raises
+LiveStoreCorrupt and is never served.
 
 T frames, F codes a frame, S segments, C classes.
 """
 
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -25,14 +28,18 @@ from segsearch.service.index.live.format import (
     FORMAT_KEY,
     FRAMES,
     FRAMES_DTYPE,
+    FREED_PREFIX,
     META,
     SEQUENCES,
+    TAKEN_KEY,
+    taken_key,
 )
-from segsearch.service.index.live.record import Kind, Record, RecordDamaged
+from segsearch.service.index.live.record import Kind, Place, Record, RecordDamaged
 
 DIGEST_BYTES: Final = 32
 _KEY: Final = struct.Struct(">Q")  # big-endian: LMDB sorts keys as bytes
 COUNTERS: Final = struct.Struct("<QQ")  # revision, LMDB's number of the commit
+TAKEN: Final = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ class Snapshot:
     def frames(self, sequence: int) -> np.ndarray:
         """(T, F) u8 of a live video."""
         key = sequence_key(sequence)
-        record = self._record(FRAMES, key, Kind.FRAMES)
+        record = self._record(FRAMES, key, Kind.FRAMES, Kind.VALUE)
         if record is None:
             raise self.damaged(FRAMES, key, "it is missing")
         return self._array(FRAMES, key, record, FRAMES_DTYPE)
@@ -144,7 +151,7 @@ class Snapshot:
     def codes(self, entry: Entry, bundle: str) -> np.ndarray | None:
         """(S, C) u16 of a live video; None where this bundle did not score it."""
         key = sequence_key(entry.sequence) + bundle.encode()
-        record = self._record(CODES, key, Kind.CODES)
+        record = self._record(CODES, key, Kind.CODES, Kind.VALUE)
         if record is None:
             self.all_codes(entry)  # a key that was damaged looks like none
             return None
@@ -152,14 +159,18 @@ class Snapshot:
 
     def all_codes(self, entry: Entry) -> dict[str, np.ndarray]:
         """Every bundle's (S, C) u16 of a live video."""
+        prefix = sequence_key(entry.sequence)
+        return {
+            bundle: self._codes(prefix + bundle.encode(), record, entry)
+            for bundle, record in self.codes_records(entry).items()
+        }
+
+    def codes_records(self, entry: Entry) -> dict[str, Record]:
+        """Every bundle's record of codes of a live video; what lies in value files is not looked at."""
         prefix, found = sequence_key(entry.sequence), {}
-        with self.transaction.cursor(self.environment.tables[CODES]) as cursor:
-            if cursor.set_range(prefix):
-                for key, value in cursor:
-                    if key[: len(prefix)] != prefix:
-                        break
-                    record = self._opened(CODES, key, value, Kind.CODES)
-                    found[key[len(prefix) :].decode()] = self._codes(key, record, entry)
+        for key, value in self.items(CODES, prefix):
+            record = self._opened(CODES, key, value, Kind.CODES, Kind.VALUE)  # first: it proves the key
+            found[key[len(prefix) :].decode()] = record
         return found
 
     def has_codes(self, sequence: int, bundle: str) -> bool:
@@ -181,8 +192,54 @@ class Snapshot:
         others = self.all_codes(entry).values()
         return Change(entry.sequence, entry.video_id, next(iter(others), None), deleted=False, lacking=True)
 
+    def items(self, table: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys that begin so, in order, with their values; nothing is checked."""
+        with self.transaction.cursor(self.environment.tables[table]) as cursor:
+            if cursor.set_range(prefix):
+                for key, value in cursor:
+                    if not key.startswith(prefix):
+                        break
+                    yield key, value
+
+    def taken_bytes(self, key: bytes = TAKEN_KEY) -> int:
+        """That value files hold of what is stored, or was and is still to be emptied: all, or one by its key."""
+        record = self._record(META, key, Kind.TAKEN)
+        return 0 if record is None else self._taken(key, record)
+
+    def check_taken(self) -> None:
+        """Raises LiveStoreCorrupt where what files hold is not the sum: one whose key was damaged seems to be empty."""
+        records = [
+            (key, self._opened(META, key, value, Kind.TAKEN)) for key, value in self.items(META, TAKEN_KEY + b"/")
+        ]
+        found, wanted = sum(self._taken(key, record) for key, record in records), self.taken_bytes()
+        if found != wanted:
+            raise self.damaged(META, TAKEN_KEY, f"{wanted} bytes, and {found} of all value files")
+
+    def freed(self) -> Iterator[tuple[bytes, int, list[Place]]]:
+        """Places that are still to be emptied: the record's key, the number of the commit that left them."""
+        for key, value in self.items(META, FREED_PREFIX):
+            record = self._opened(META, key, value, Kind.FREED)
+            yield key, record.sequence, self._places(META, key, record)
+
+    def held(self) -> Counter[int]:
+        """What records refer to of each value file, in bytes, or did so until a commit whose places are to be emptied.
+
+        Every record of the kind is looked at. One that is damaged refers to nothing that anybody could find.
+        """
+        held = Counter[int]()
+        for table, prefix in ((FRAMES, b""), (CODES, b""), (META, FREED_PREFIX)):
+            for key, value in self.items(table, prefix):
+                with suppress(RecordDamaged):
+                    for place in Record.opened(value, key, *Kind).referred():
+                        held[place.file] += place.room_bytes
+        return held
+
     def prove(self) -> None:
         """Reads everything; raises LiveStoreCorrupt at the first fault."""
+        self._prove_videos()
+        self._prove_taken()
+
+    def _prove_videos(self) -> None:
         self.counters()
         count = 0
         for entry in self.entries(0):
@@ -195,6 +252,16 @@ class Snapshot:
         if found != count:
             raise LiveStoreCorrupt(self.environment.path, "table sequences", f"{found} videos, wanted {count}")
 
+    def _prove_taken(self) -> None:
+        """No file may hold more than is known: it would be taken for empty while something lies there."""
+        for _ in self.freed():
+            pass  # each is opened
+        self.check_taken()
+        for file, size_bytes in self.held().items():
+            taken = self.taken_bytes(taken_key(file))
+            if taken < size_bytes:
+                raise self.damaged(META, taken_key(file), f"{taken} bytes, wanted at least {size_bytes}")
+
     def damaged(self, table: bytes, key: bytes, reason: str) -> LiveStoreCorrupt:
         name = key.decode() if table == META else key.hex()
         return LiveStoreCorrupt(self.environment.path, f"table {table.decode()}, record {name}", reason)
@@ -205,6 +272,12 @@ class Snapshot:
             raise self.damaged(META, COUNTERS_KEY, "it is missing or has another length")
         revision, written_by = COUNTERS.unpack(record.payload)
         return Counters(record.sequence, revision), written_by
+
+    def _taken(self, key: bytes, record: Record) -> int:
+        if len(record.payload) != TAKEN.size:
+            raise self.damaged(META, key, "it has another length")
+        taken: int = TAKEN.unpack(record.payload)[0]
+        return taken
 
     def _codes(self, key: bytes, record: Record, entry: Entry) -> np.ndarray:
         codes = self._array(CODES, key, record, CODES_DTYPE)
@@ -222,8 +295,17 @@ class Snapshot:
         except RecordDamaged as damage:
             raise self.damaged(table, key, str(damage)) from None
 
+    def _places(self, table: bytes, key: bytes, record: Record) -> list[Place]:
+        try:
+            return record.places()
+        except RecordDamaged as damage:
+            raise self.damaged(table, key, str(damage)) from None
+
     def _array(self, table: bytes, key: bytes, record: Record, dtype: np.dtype) -> np.ndarray:
         try:
+            if record.kind is Kind.VALUE:
+                (place,) = record.places()
+                record = replace(record, payload=self.environment.values.read(place))
             return record.array(dtype)
         except RecordDamaged as damage:
             raise self.damaged(table, key, str(damage)) from None

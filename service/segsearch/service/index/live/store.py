@@ -9,6 +9,7 @@ T frames, F codes a frame, S segments, C classes.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from segsearch.core.errors import FeatureSpaceMismatch, InvalidInput, LiveStoreCorrupt
 from segsearch.core.segments import segment_count
 from segsearch.core.videos import VIDEO_ID_LIMIT
+from segsearch.service.index.live.edit import counters_draft, format_draft
 from segsearch.service.index.live.environment import Environment, create_environment
 from segsearch.service.index.live.format import (
     BUNDLE_BYTES_CAP,
@@ -32,12 +34,9 @@ from segsearch.service.index.live.operations import (
     Delete,
     Put,
     Stored,
-    codes_draft,
     content_digest,
-    counters_draft,
     same_content,
 )
-from segsearch.service.index.live.record import Draft, Kind
 from segsearch.service.index.live.snapshot import Change, Counters, Entry, LiveVideo, Snapshot
 
 
@@ -55,11 +54,11 @@ class LiveStore:
     def open(cls, directory: Path, space: str, *, map_bytes: int = MAP_BYTES, readonly: bool = False) -> "LiveStore":
         """Opens the store, or makes an empty one unless `readonly`.
 
-        space: id of the feature space of its frames. map_bytes: how far the file may grow. Raises LiveStoreCorrupt for
+        space: id of the feature space of its frames. map_bytes: how much it may hold. Raises LiveStoreCorrupt for
         a damaged store or a later release's, FeatureSpaceMismatch, StorageFull or StorageFailed; then all is as it was.
         """
         if not readonly:
-            fill = {FORMAT_KEY: _format_draft(space), COUNTERS_KEY: counters_draft(Counters(0, 0), 0)}
+            fill = {FORMAT_KEY: format_draft(space), COUNTERS_KEY: counters_draft(Counters(0, 0), 0)}
             create_environment(directory, map_bytes, {META: {key: draft.sealed(key, 0) for key, draft in fill.items()}})
         store = cls(Environment(directory, map_bytes, readonly=readonly))
         try:
@@ -79,7 +78,7 @@ class LiveStore:
         """Stores or replaces a video. frames: (T, F) u8; codes: bundle digest -> (S, C) u16 score codes.
 
         The same frames again, with no bundle that is new for them, write nothing. Raises InvalidInput, StorageFull or
-        StorageFailed; then nothing is stored.
+        StorageFailed; then nothing is stored, unless it was the last write of a commit that failed.
         """
         _check_video(video_id, frames)
         for bundle, rows in codes.items():
@@ -90,12 +89,13 @@ class LiveStore:
             if before is not None and same_content(snapshot, before, digest, codes):
                 self._environment.settle()
                 return Stored(before.sequence, unchanged=True)
-        return self._changed(self._commits.carry_out(Put.of(video_id, digest, frames, codes)))
+        making = partial(Put.of, self._environment, video_id, digest, frames, codes)
+        return self._changed(self._commits.carry_out(making))
 
     def delete(self, video_id: str) -> Stored:
         """Deletes a video, and leaves a tombstone that hides it in the generation too. Twice is unchanged."""
         _check_id(video_id)
-        return self._changed(self._commits.carry_out(Delete(video_id)))
+        return self._changed(self._commits.carry_out(lambda: Delete(video_id)))
 
     def get(self, video_id: str) -> LiveVideo | None:
         """A video with its frames and codes; None where there is none, or only a tombstone."""
@@ -146,17 +146,17 @@ class LiveStore:
         A video that was changed or deleted since, or has this bundle's codes, is left as it is. The sequence number
         stays; the revision grows.
         """
-        part: dict[str, tuple[int, Draft]] = {}
+        part: dict[str, tuple[int, np.ndarray]] = {}
         size_bytes = 0
         for video_id, (sequence, rows) in codes.items():
             _check_codes(bundle, rows)
-            part[video_id] = sequence, codes_draft(rows)
+            part[video_id] = sequence, rows
             size_bytes += rows.nbytes
             if size_bytes > CODES_BYTES:
-                self._commits.carry_out(AddCodes(bundle, part))
+                self._commits.carry_out(partial(AddCodes.of, self._environment, bundle, part))
                 part, size_bytes = {}, 0
         if part:
-            self._commits.carry_out(AddCodes(bundle, part))
+            self._commits.carry_out(partial(AddCodes.of, self._environment, bundle, part))
 
     @property
     def sequence(self) -> int:
@@ -209,8 +209,8 @@ class LiveStore:
     def _check_format(self, space: str) -> None:
         with self._snapshot() as snapshot:
             version, found = snapshot.format()
-            if version != FORMAT_VERSION:
-                reason = f"format version {version}; this release reads {FORMAT_VERSION}"
+            if not 0 < version <= FORMAT_VERSION:
+                reason = f"format version {version}; this release reads up to {FORMAT_VERSION}"
                 raise LiveStoreCorrupt(self._environment.path, "its format", reason)
             if found != space:
                 raise FeatureSpaceMismatch(f"live store {self._environment.path}", found, space)
@@ -220,10 +220,6 @@ class LiveStore:
     def _changed(answer: Stored | None) -> Stored:
         assert answer is not None
         return answer
-
-
-def _format_draft(space: str) -> Draft:
-    return Draft.of(Kind.FORMAT, space.encode(), rows=FORMAT_VERSION)
 
 
 def _change(snapshot: Snapshot, entry: Entry, bundle: str) -> Change:
