@@ -49,6 +49,11 @@ LEVELS = ("single", "ensemble", "level_two", "student")
 STUDENTS = tuple(f"{kind}-{size}" for kind in ("dbof", "nextvlad") for size in ("small", "medium", "large"))
 
 
+def _is_short(what: Row | Step) -> bool:
+    """Of rows and steps of all networks: the others come first, so that no core waits at the end for one of them."""
+    return "dbof" in what.name
+
+
 def twin_of(student: str) -> Row:
     """A student's kind and size on labels alone; of a middling one the ablation's own run."""
     kind, _, size = student.partition("-")
@@ -81,7 +86,7 @@ class Line:
 
     def measure(self) -> None:
         """What each level is judged by."""
-        self._train([*BASE, twin_of(self.student)])
+        self._train(sorted([twin_of(self.student), *BASE], key=_is_short))
         self.run(self.scores(), self.ensembles(), [*self.level_two(), *self.folds(self.student)])
         self.run(self.together(self.student))
 
@@ -139,8 +144,7 @@ class Line:
             )
             for row, out in zip(BASE, self.score_folders, strict=True)
         ]
-        # The longest first, so that no core waits at the end for one that began late.
-        return sorted(steps, key=lambda step: "dbof" in step.name)
+        return sorted(steps, key=_is_short)
 
     def ensembles(self) -> list[Step]:
         names = self.score_folders
