@@ -142,7 +142,6 @@ def test_jobs(index, scorer, shards):
         assert job(rpc.GetJob(pb.GetJobRequest(id=again["job"]))) == told
         unknown = info(failure(rpc.GetJob, pb.GetJobRequest(id="20260101-000000-00000000")))
         assert rest.get("/jobs/20260101-000000-00000000").json()["type"] == f"/problems/{unknown.reason}"
-    library.close()
 
 
 @pytest.mark.parametrize("query", [{}, {"prefix": "do"}, {"prefix": "DOG", "limit": 1}, {"prefix": "nothing"}])
