@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for all of it; the same command goes on in it")
     parser.add_argument("--report", type=Path, required=True, help="Markdown file whose blocks are renewed")
     parser.add_argument("--serve", type=Path, required=True, help="`segsearch` of the serving environment")
-    parser.add_argument("--student", default="dbof-medium", choices=STUDENTS, help="the one that is deployed")
+    parser.add_argument("--student", default="dbof-large", choices=STUDENTS, help="the one that is deployed")
     parser.add_argument(
         "--compare", nargs="*", default=STUDENTS, choices=STUDENTS, metavar="STUDENT", help="others; none: only deploy"
     )
