@@ -116,29 +116,38 @@ def test_a_failed_sync_is_everybodys_and_the_next_file_is_another(values, monkey
     assert [bytes(values.read(place))[0] for place in (kept, after)] == [7, 8]
 
 
-def test_an_error_of_one_who_writes_fails_what_is_not_synced_yet(values, monkeypatch):
-    (before,) = values.append([content_of(7)])
+def refuse(values, monkeypatch, number):
+    """An append whose write the disk refuses with this error."""
 
-    def failing(*_):
-        raise OSError(errno.EIO, "the disk failed")
+    def pwritev(*_):
+        raise OSError(number, "the disk says no")
 
     with monkeypatch.context() as context:
-        context.setattr(os, "pwritev", failing)
-        with pytest.raises(OSError, match="the disk failed"):
-            values.append([content_of(1)])
-    with pytest.raises(OSError, match="the disk failed"):
+        context.setattr(os, "pwritev", pwritev)
+        with pytest.raises(OSError, match="the disk says no"):
+            values.append([content_of(2)])
+
+
+def test_an_error_of_one_who_writes_fails_what_is_not_synced_yet(values, monkeypatch):
+    (before,) = values.append([content_of(7)])
+    refuse(values, monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="the disk says no"):
         values.sync([before])
     assert values.append([content_of(8)])[0].file != before.file
 
 
+def test_what_the_disk_cannot_read_is_damaged(values, monkeypatch):
+    (place,) = values.append([content_of(1)])
+
+    def preadv(*_):
+        raise OSError(errno.EIO, "unreadable")
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with pytest.raises(RecordDamaged, match=f"value file {place.file:016x} cannot be read: .*unreadable"):
+        values.read(place)
+
+
 def test_want_of_room_is_no_reason_for_a_new_file(values, monkeypatch):
     (before,) = values.append([content_of(1)])
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "full")
-
-    with monkeypatch.context() as context:
-        context.setattr(os, "pwritev", full)
-        with pytest.raises(OSError, match="full"):
-            values.append([content_of(2)])
+    refuse(values, monkeypatch, errno.ENOSPC)
     assert values.append([content_of(3)])[0].file == before.file
