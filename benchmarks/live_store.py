@@ -6,7 +6,7 @@ run. Beside it: as many threads that write and sync as upload; processor time of
 mapped for uploads, which other work on the machine moves less; and what it costs a reader to follow one more upload
 when 60,000 segments are live already.
 
-    python benchmarks/live_store.py [--uploads 48] [--rounds 5] [--live-segments 60000] [--folder DIR] [--json PATH]
+    python benchmarks/live_store.py [--uploads 96] [--rounds 5] [--live-segments 60000] [--folder DIR] [--json PATH]
 
 The figures are the disk's: `--folder` says which one.
 """
@@ -143,7 +143,7 @@ def measure(options, folder: Path) -> list[Measure]:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--uploads", type=int, default=48)
+    parser.add_argument("--uploads", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--live-segments", type=int, default=60_000)
     parser.add_argument("--folder", type=Path, help="a directory on the disk to measure; default: the temporary one")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from segsearch.core.errors import FeatureSpaceMismatch, InvalidInput, LiveStoreCorrupt, StorageFailed
-from segsearch.service.index.live.format import DATA_FILE, FORMAT_KEY, META
+from segsearch.service.index.live.format import CHANGES, DATA_FILE, FORMAT_KEY, META
+from segsearch.service.index.live.operations import content_digest
 from segsearch.service.index.live.record import Draft, Kind, Record, RecordDamaged
+from segsearch.service.index.live.snapshot import sequence_key
 from segsearch.service.index.live.store import LiveStore
 from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frames_of, put
 
@@ -45,6 +47,17 @@ def test_the_same_content_again_writes_nothing(store):
     before = store.counters()
     again = put(store, "a", 1)
     assert (again.sequence, again.unchanged, store.counters()) == (first.sequence, True, before)
+
+
+def test_other_content_with_the_digest_of_what_is_stored_replaces_it(store):
+    put(store, "a", 1, (BUNDLE, OTHER))
+    sequence, forged = store.sequence, content_digest(frames_of(2))
+    with store._environment.writing() as transaction:
+        change = Draft.of(Kind.PUT, forged + b"a", *frames_of(1).shape).sealed(sequence_key(sequence), sequence)
+        transaction.put(sequence_key(sequence), change, db=store._environment.tables[CHANGES])
+    assert not put(store, "a", 2, (BUNDLE,)).unchanged
+    np.testing.assert_array_equal(store.get("a").frames, frames_of(2))
+    assert set(store.get("a").codes) == {BUNDLE}, "codes of frames that are gone"
 
 
 def test_the_same_content_for_another_bundle_keeps_what_the_first_said(store):
@@ -136,6 +149,7 @@ def test_the_last_commit_is_the_one_that_a_reader_sees_whichever_process_made_it
     program = """
 import sys
 from pathlib import Path
+from segsearch.service.index.live.snapshot import sequence_key
 from segsearch.service.index.live.store import LiveStore
 with LiveStore.open(Path(sys.argv[1]), sys.argv[2]) as store:
     store.delete("by another")

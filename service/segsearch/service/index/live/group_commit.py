@@ -2,18 +2,19 @@
 
 Where it stands: `store` hands operations in and waits. One thread writes, from the first operation until the store is
 closed, and wakes each caller when its operation is on disk; meanwhile others prepare theirs, and write what is long
-into value files. One sync brings all that to the disk, before the commit that refers to it. LMDB takes memory for all
-that a commit writes and gives it back: to one thread it is the same memory each time, while threads that took turns
-would have the kernel map it anew. Where a commit of several fails, each is tried alone: a bad one cannot fail its
-neighbours, and an error reaches exactly those whose change is not stored.
+into value files. One sync brings all that to the disk before the commit that refers to it, by a thread of its own while
+that commit is prepared. LMDB takes memory for all that a commit writes and gives it back: to one thread it is the same
+memory each time, while threads that took turns would have the kernel map it anew. Where a commit of several fails, each
+is tried alone: a bad one cannot fail its neighbours, and an error reaches exactly those whose change is not stored.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Condition, Event, Thread
+from threading import Condition, Lock, Thread
 from typing import Final
 
 from segsearch.core.errors import StorageFailed, StorageFull
@@ -24,7 +25,8 @@ from segsearch.service.index.live.operations import MakeRoom, Operation, Stored
 from segsearch.service.index.live.record import Place
 from segsearch.service.index.live.snapshot import Snapshot
 
-_PATIENCE: Final = 0.25  # of the last commit's time, spent waiting for as many as came then
+_PATIENCE: Final = 0.5  # of the last commit's time, spent waiting for as many as came then
+_PATIENCE_COMING: Final = 2.0  # the same, for those that are on their way
 _PATIENCE_CAP_S: Final = 0.02
 _ROUNDS: Final = 1_000  # of making room for one commit, while others go on freeing
 
@@ -34,20 +36,31 @@ class _Waiting:
     """One caller."""
 
     operation: Operation
-    woken: Event = field(default_factory=Event)
     answer: Stored | None = None
     error: Exception | None = None
+    _waits: Lock = field(default_factory=Lock)  # taken until there is an answer
+
+    def __post_init__(self) -> None:
+        self._waits.acquire()
+
+    @property
+    def is_finished(self) -> bool:
+        return not self._waits.locked()
 
     def finish(self, answer: Stored | None, error: Exception | None = None) -> None:
         self.answer, self.error = answer, error
-        self.woken.set()
+        self._waits.release()
 
     def answered(self) -> Stored | None:
-        """Waits for the answer; raises what kept the operation from the disk."""
-        self.woken.wait()
+        """Waits for the answer, once; raises what kept the operation from the disk."""
+        self._waits.acquire()
         if self.error is not None:
             raise self.error
         return self.answer
+
+
+class _NotSynced(Exception):
+    """What a commit would refer to may not be on disk, and it was given up."""
 
 
 class _InDoubt(Exception):
@@ -66,6 +79,7 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._changed = Condition()
         self._writer: Thread | None = None  # until the first operation
+        self._syncer = ThreadPoolExecutor(1, "live-store-sync")
         self._coming = 0  # operations that are being made
         self._closed = False
         self._last_count, self._last_s = 1, 0.0  # of the last commit: its operations, its duration
@@ -128,6 +142,7 @@ class GroupCommit:
             self._changed.notify()
         if self._writer is not None:
             self._writer.join()
+        self._syncer.shutdown()
 
     def _write(self) -> None:
         """Commits until the store is closed and all is answered."""
@@ -144,28 +159,35 @@ class GroupCommit:
             self._commit(batch)
         except Exception as error:  # nobody may wait for ever
             for waiting in batch:
-                if not waiting.woken.is_set():
+                if not waiting.is_finished:
                     waiting.finish(None, error)
         self._last_count, self._last_s = len(batch), time.monotonic() - started
         return True
 
     def _gathered(self) -> list[_Waiting]:
         """What goes into the next commit, nothing after the last one: as many as last time came together are worth a
-        short wait, and those that are on their way as long a one as a commit takes.
+        short wait, and those that are on their way a longer one.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._queue or (self._closed and not self._coming))
-            patience_s = min(_PATIENCE * self._last_s, _PATIENCE_CAP_S)
-            self._changed.wait_for(lambda: len(self._queue) >= self._last_count or self._closed, patience_s)
-            self._changed.wait_for(lambda: not self._coming or self._closed, min(self._last_s, _PATIENCE_CAP_S))
+            as_many_s, coming_s = (
+                min(share * self._last_s, _PATIENCE_CAP_S) for share in (_PATIENCE, _PATIENCE_COMING)
+            )
+            self._changed.wait_for(lambda: len(self._queue) >= self._last_count or self._closed, as_many_s)
+            self._changed.wait_for(lambda: not self._coming or self._closed, coming_s)
             fitting = _fitting([waiting.operation for waiting in self._queue])
             return [self._queue.popleft() for _ in range(fitting)]
 
     def _commit(self, batch: Sequence[_Waiting]) -> None:
         """Answers each; whatever goes wrong belongs to the callers."""
-        synced = [waiting for waiting in batch if self._is_synced(waiting)]
-        if synced:
-            self._commit_synced(synced)
+        places = [place for waiting in batch for place in waiting.operation.places]
+        syncing = self._syncer.submit(self._environment.sync, places) if places else None
+        try:
+            self._commit_once_synced(batch, syncing)
+        except _NotSynced:
+            synced = [waiting for waiting in batch if self._is_synced(waiting)]
+            if synced:
+                self._commit_once_synced(synced)
 
     def _is_synced(self, waiting: _Waiting) -> bool:
         """Brings what an operation will refer to to the disk; one for which that fails is refused."""
@@ -176,13 +198,19 @@ class GroupCommit:
             return False
         return True
 
-    def _commit_synced(self, batch: Sequence[_Waiting], *, again: bool = False) -> None:
-        """again: room was made for it."""
+    def _commit_once_synced(
+        self, batch: Sequence[_Waiting], syncing: "Future[None] | None" = None, *, again: bool = False
+    ) -> None:
+        """syncing: brings what they will refer to to the disk; None: it is there. again: room was made for them.
+
+        Raises _NotSynced, and has answered nobody then.
+        """
         try:
-            answers, unused = self._transact([waiting.operation for waiting in batch])
+            answers, unused = self._transact([waiting.operation for waiting in batch], syncing)
         except _InDoubt as doubt:
             self._answer_failed(self._refused_in_doubt(batch, doubt.why), doubt.why, again=again)
         except Exception as error:
+            _check_synced(syncing)  # before anybody is tried again
             self._answer_failed(batch, error, again=again)
         else:
             self._environment.values.empty(unused)
@@ -202,22 +230,27 @@ class GroupCommit:
         """Tries them once more if there is more room now, or each alone."""
         if isinstance(error, StorageFull) and not again and self._made_room():
             if batch:
-                self._commit_synced(batch, again=True)
+                self._commit_once_synced(batch, again=True)
         elif len(batch) == 1:
             self._refuse(batch[0], error)
         else:
             for waiting in batch:
-                self._commit_synced([waiting])
+                self._commit_once_synced([waiting])
 
     def _refuse(self, waiting: _Waiting, error: Exception) -> None:
         self._environment.values.empty(waiting.operation.places)
         waiting.finish(None, error)
 
-    def _transact(self, operations: Sequence[Operation]) -> tuple[list[Stored | None], list[Place]]:
-        """Answers, and places that were written to for nothing. Raises _InDoubt where it may be there all the same."""
+    def _transact(
+        self, operations: Sequence[Operation], syncing: "Future[None] | None"
+    ) -> tuple[list[Stored | None], list[Place]]:
+        """Answers, and places that were written to for nothing. Raises _NotSynced, or _InDoubt: it may be there all the
+        same.
+        """
         with self._editing() as edit:
             answers = [operation.apply(edit) for operation in operations]
             edit.added_bytes = sum(operation.size_bytes for operation in operations)
+            _check_synced(syncing)
         written = [place for operation in operations for place in operation.places]
         return answers, [place for place in written if place not in edit.kept]
 
@@ -269,6 +302,12 @@ def _started(work: Callable[[], None]) -> Thread:
     thread = Thread(target=work, name="live-store", daemon=True)
     thread.start()
     return thread
+
+
+def _check_synced(syncing: "Future[None] | None") -> None:
+    """Waits for a sync; raises _NotSynced where it failed."""
+    if syncing is not None and syncing.exception() is not None:
+        raise _NotSynced
 
 
 def _fitting(operations: Sequence[Operation]) -> int:

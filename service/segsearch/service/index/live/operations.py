@@ -7,13 +7,13 @@ that is refused has left nothing but what it says in `places`.
 T frames, F codes a frame, S segments, C classes.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
+from xxhash import xxh3_128_digest
 
 from segsearch.core.errors import InvalidInput, LiveStoreCorrupt
 from segsearch.core.segments import segment_count
@@ -21,8 +21,9 @@ from segsearch.service.index.live.edit import Edit
 from segsearch.service.index.live.environment import Environment
 from segsearch.service.index.live.format import CODES, CODES_DTYPE, FRAMES, FRAMES_DTYPE, INLINE_BYTES
 from segsearch.service.index.live.record import Draft, Kind, Place
-from segsearch.service.index.live.snapshot import Entry, Snapshot, sequence_key
+from segsearch.service.index.live.snapshot import DIGEST_BYTES, Entry, Snapshot, sequence_key
 
+_PADDING: Final = bytes(DIGEST_BYTES - 16)
 _DTYPES: Final[dict[Kind, np.dtype]] = {Kind.FRAMES: FRAMES_DTYPE, Kind.CODES: CODES_DTYPE}
 
 
@@ -58,6 +59,7 @@ class Put:
 
     video_id: str
     digest: bytes
+    content: np.ndarray  # (T, F) u8, to be compared with what is stored
     change: Draft
     frames: Draft
     codes: Mapping[str, Draft]  # by bundle
@@ -74,7 +76,7 @@ class Put:
         arrays = [(Kind.FRAMES, frames), *((Kind.CODES, rows) for rows in codes.values())]
         frames_draft, *codes_drafts = drafts(environment, arrays)
         change = Draft.of(Kind.PUT, digest + video_id.encode(), *frames.shape)
-        return cls(video_id, digest, change, frames_draft, dict(zip(codes, codes_drafts, strict=True)))
+        return cls(video_id, digest, frames, change, frames_draft, dict(zip(codes, codes_drafts, strict=True)))
 
     @property
     def size_bytes(self) -> int:
@@ -86,7 +88,7 @@ class Put:
 
     def apply(self, edit: Edit) -> Stored:
         before = edit.snapshot.entry_of(self.video_id)
-        if same_content(edit.snapshot, before, self.digest, self.codes):
+        if same_content(edit.snapshot, before, self.digest, self.content, self.codes):
             assert before is not None
             return Stored(before.sequence, unchanged=True)
         codes = {**self._others(edit.snapshot, before), **self.codes}
@@ -99,7 +101,7 @@ class Put:
 
     def _others(self, snapshot: Snapshot, before: Entry | None) -> dict[str, Draft]:
         """What other bundles said of the same frames stays true."""
-        if before is not None and before.digest == self.digest:
+        if before is not None and _same_frames(snapshot, before, self.digest, self.content):
             with suppress(LiveStoreCorrupt):
                 snapshot.all_codes(before)  # what is damaged is not kept
                 records = snapshot.codes_records(before)
@@ -180,21 +182,37 @@ class MakeRoom:
         return Stored(edit.counters.sequence) if edit.changed else None
 
 
-def same_content(snapshot: Snapshot, before: Entry | None, digest: bytes, bundles: Mapping[str, object]) -> bool:
-    """Whether a video is stored, whole, with these frames and scored by all these bundles."""
-    if before is None or before.digest != digest:
+def same_content(
+    snapshot: Snapshot, before: Entry | None, digest: bytes, frames: np.ndarray, bundles: Mapping[str, object]
+) -> bool:
+    """Whether a video is stored, whole, with these frames (T, F) u8 and scored by all these bundles."""
+    if before is None or _differs(before, digest):
         return False
     try:
-        return snapshot.video(before).codes.keys() >= bundles.keys()
+        video = snapshot.video(before)
     except LiveStoreCorrupt:
         return False  # storing it again mends it
+    return video.codes.keys() >= bundles.keys() and np.array_equal(video.frames, frames)
+
+
+def _same_frames(snapshot: Snapshot, before: Entry, digest: bytes, frames: np.ndarray) -> bool:
+    """Whether a video has these frames; of those that cannot be read, their digest says so."""
+    if _differs(before, digest):
+        return False
+    try:
+        return np.array_equal(snapshot.frames(before.sequence), frames)
+    except LiveStoreCorrupt:
+        return before.digest == digest
+
+
+def _differs(before: Entry, digest: bytes) -> bool:
+    """Whether other frames are stored for certain. A digest of version 1 tells nothing: it was a SHA-256."""
+    return before.deleted or (before.digest != digest and before.digest.endswith(_PADDING))
 
 
 def content_digest(frames: np.ndarray) -> bytes:
-    """SHA-256 of (T, F) frames and their shape."""
-    digest = hashlib.sha256(f"{frames.shape[0]}x{frames.shape[1]}:".encode())
-    digest.update(np.ascontiguousarray(frames, FRAMES_DTYPE).data)
-    return digest.digest()
+    """xxh3 (128 bit) of (T, F) frames: where it is the same the frames are compared, so that none need forge it."""
+    return xxh3_128_digest(np.ascontiguousarray(frames, FRAMES_DTYPE).data) + _PADDING
 
 
 def drafts(environment: Environment, arrays: Sequence[tuple[Kind, np.ndarray]]) -> list[Draft]:

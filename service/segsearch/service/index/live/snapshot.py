@@ -67,7 +67,7 @@ class LiveVideo:
 
     video_id: str
     sequence: int
-    digest: str  # SHA-256 of the frames, hex
+    digest: str  # of the frames, hex
     frames: np.ndarray  # (T, F) u8, read-only
     codes: dict[str, np.ndarray]  # bundle digest -> (S, C) u16, read-only
 

@@ -86,7 +86,7 @@ class LiveStore:
         digest = content_digest(frames)
         with self._snapshot() as snapshot:
             before = snapshot.entry_of(video_id)
-            if before is not None and same_content(snapshot, before, digest, codes):
+            if before is not None and same_content(snapshot, before, digest, frames, codes):
                 self._environment.settle()
                 return Stored(before.sequence, unchanged=True)
         making = partial(Put.of, self._environment, video_id, digest, frames, codes)
