@@ -44,6 +44,19 @@ def test_blocks_by_class_in_any_memory_order_are_selected_alike(codes, keep, sla
         assert_same(kernels.ranked(), select_plain(codes, keep))
 
 
+@settings(max_examples=60)
+@given(st.sampled_from([1, 7, 8, 63, 64, 65, 127, 128, 200]), st.integers(0, 2**32 - 1), st.integers(1, 40), threads)
+def test_segments_of_any_number_of_classes_are_selected_alike(class_count, seed, keep, threads):
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, random.choice([3, 200, 1 << 16]), (150, class_count), np.uint16)
+    codes[random.random(codes.shape) < 0.02] = HIGHEST
+    kernels, plain = KernelSelection(class_count, keep, 8, threads=threads), Selection(class_count, keep)
+    for block in np.split(codes, [1, 60, 61]):
+        kernels.add(block)
+        plain.add(block)
+    assert_same(kernels.ranked(), plain.ranked())
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), threads)
 def test_a_long_stream_of_likely_codes_is_selected_exactly(seed, threads):

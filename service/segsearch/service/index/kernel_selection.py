@@ -26,6 +26,7 @@ _PART: Final = 1 << 12  # segments of what is copied, if it must be
 _SAMPLE_STEP: Final = 64  # a sample of a matrix holds every 64th segment, but at least some thousands of them
 _SAMPLE_LEAST: Final = 1 << 13
 _SAMPLE_DEVIATIONS: Final = 5  # a sample of so many standard deviations from what is likely is not met
+_TURNED: Final = 256  # segments of a sample turned together
 _PIECE_CAP: Final = 1 << 12  # codes of a class filtered together
 _PIECES_OF_SLACK: Final = 16  # a list is cut back when a piece may not fit: so much of its slack may lie idle
 
@@ -141,7 +142,7 @@ class KernelSelection:
         """Sets floors that leave each class about K of the codes (N, C), rather more; too small a sample sets none."""
         from segsearch.service.index.kernels import guess_floors
 
-        sample = np.ascontiguousarray(codes[:: max(1, min(_SAMPLE_STEP, len(codes) // _SAMPLE_LEAST))].T)  # (C, M)
+        sample = _turned(codes[:: max(1, min(_SAMPLE_STEP, len(codes) // _SAMPLE_LEAST))])
         expected = self.keep * sample.shape[1] / max(1, len(codes))  # of a class's K
         rank = int(expected + _SAMPLE_DEVIATIONS * expected**0.5) + 1
         if rank < sample.shape[1]:
@@ -172,6 +173,17 @@ class KernelSelection:
             work(self._shares[0])
         else:
             list(self._pool.map(work, self._shares))  # raises what a thread raised
+
+
+def _turned(codes: np.ndarray) -> np.ndarray:
+    """Codes (M, C) as (C, M), some segments at a time: a class after the other would fetch all of them for each."""
+    if codes.strides[0] < codes.strides[1]:  # they lie class after class
+        return np.ascontiguousarray(codes.T)
+    turned = np.empty(codes.shape[::-1], np.uint16)
+    for first in range(0, len(codes), _TURNED):
+        rows = slice(first, first + _TURNED)
+        turned[:, rows] = np.ascontiguousarray(codes[rows]).T
+    return turned
 
 
 def _read_only(codes: np.ndarray) -> np.ndarray:

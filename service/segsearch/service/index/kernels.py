@@ -1,4 +1,4 @@
-"""The loops of selection, compiled by Numba when first called: filter, cut back, sort by counting, turn a block.
+"""The loops of selection, compiled by Numba when first called: filter, cut back, sort by counting.
 
 Where it stands: `kernel_selection` owns the arrays and calls these with the interpreter's lock released; `selection` is
 the plain twin. Nothing is cached on disk: what runs was compiled by this process for this processor.
@@ -9,11 +9,13 @@ C classes, S segments of a block, L postings that a class has room for, K kept a
 """
 
 import numpy as np
-from numba import njit, uint16, uint32, uint64
+from numba import njit, uint8, uint16, uint32, uint64
 
 _CODES = 1 << 16
-_GROUP, _BAND = uint64(128), uint64(1024)  # classes, and segments of them, turned together: half the second cache
-_TILE = uint64(32)  # segments turned together: both sides stay in the first cache
+_GATHER = uint64(0x0102040810204080)
+_BIT_SPREAD = uint64(0x03F79D71B4CB0A89)  # a de Bruijn sequence: times each power of two, its upper six bits differ
+_BIT_PLACES = np.empty(64, np.uint64)
+_BIT_PLACES[[(int(_BIT_SPREAD) << bit & (1 << 64) - 1) >> 58 for bit in range(64)]] = range(64)
 
 
 @njit(nogil=True, cache=False)
@@ -30,26 +32,45 @@ def collect_by_class(codes, first, rows, lists, cuts):
 
 @njit(nogil=True, cache=False)
 def collect(codes, first, rows, lists, cuts):
-    """The same of codes (S, C): a few classes of a band of segments are turned, and collected while they are hot."""
+    """The same of codes (S, C), segment by segment."""
+    ordinals, kept, filled, floors = lists
     counts, reaching = np.empty(_CODES, np.uint32), np.empty(cuts[1], np.uint16)
-    band = np.empty((_GROUP, _BAND), np.uint16)
-    for top in range(uint64(0), uint64(codes.shape[0]), _BAND):
-        height = min(_BAND, uint64(codes.shape[0]) - top)
-        for left in range(uint64(rows[0]), uint64(rows[1]), _GROUP):
-            width = min(_GROUP, uint64(rows[1]) - left)
-            _turn(codes, top, left, height, width, band)
-            for row in range(width):
-                hot = band[row, :height]
-                _collect(hot, uint64(first) + top, left + row, lists, uint64(cuts[0]), counts, reaching)
+    begin, end, room = uint64(rows[0]), uint64(rows[1]), uint64(kept.shape[1])
+    near = np.minimum(floors[begin:end], uint32(_CODES - 1)).astype(np.uint16)  # as codes are: so more fit a register
+    marks = np.zeros((len(near) // 64 + 1) * 64, np.uint8)
+    words, columns = marks.view(np.uint64), np.empty(len(marks), np.uint32)
+    for segment in range(uint64(codes.shape[0])):
+        line = codes[segment, begin:end]
+        for column in range(len(near)):
+            marks[column] = uint8(line[column] >= near[column])
+        for at in range(_marked(words, columns)):
+            row, code = begin + uint64(columns[at]), line[columns[at]]
+            n = uint64(filled[row])
+            if n == room:
+                _cut_back(ordinals[row], kept[row], filled, floors, row, uint64(cuts[0]), counts, reaching)
+                near[columns[at]] = uint16(min(floors[row], uint32(_CODES - 1)))
+                n = uint64(filled[row])
+            if code >= floors[row]:
+                ordinals[row, n], kept[row, n] = uint32(first + segment), code
+                filled[row] = n + uint64(1)
 
 
 @njit(nogil=True, cache=False)
-def _turn(codes, top, left, height, width, band):
-    """Writes a part of codes (S, C) to band (classes, segments), tile by tile."""
-    for start in range(uint64(0), height, _TILE):
-        for column in range(width):
-            for row in range(start, min(height, start + _TILE)):
-                band[column, row] = codes[top + row, left + column]
+def _marked(words, columns):
+    """Places of the bytes that are 1, of bytes that are 0 or 1 and 64 at a time, written to the front of `columns`; how
+    many. As few are, it looks at them as bits, and goes from one to the next."""
+    found = uint64(0)
+    for first in range(uint64(0), uint64(len(words)), uint64(8)):
+        bits = uint64(0)
+        for eighth in range(uint64(8)):
+            # The product has the eight shifted bytes in its highest one, bit by bit.
+            bits |= ((words[first + eighth] * _GATHER) >> uint64(56)) << (eighth * uint64(8))
+        while bits:
+            lowest = bits & (~bits + uint64(1))
+            columns[found] = uint32(first * uint64(8) + _BIT_PLACES[(lowest * _BIT_SPREAD) >> uint64(58)])
+            found += uint64(1)
+            bits ^= lowest
+    return found
 
 
 @njit(nogil=True, cache=False)
