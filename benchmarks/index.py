@@ -71,7 +71,7 @@ def in_turn(searches: Sequence[Search], tags: Sequence[int], k: int) -> list[np.
 def opening(root: Path, rounds: int = 9) -> list[Measure]:
     """To open a generation of 1,000 full lists, and its first query, for which a library that serves has found heads
     before: where the system has the files at hand, as after the verification that comes before serving, and where
-    everything comes from the disk.
+    everything comes from the disk. Generations before had the same vocabulary, as a library's have.
     """
     write_index(root, OPENED_CLASSES, OPENED_SEGMENTS, lists=8)
     folder, measures = root / "1", []

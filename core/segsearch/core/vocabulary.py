@@ -18,6 +18,7 @@ from segsearch.core.errors import DataError, UnknownTag
 
 ClassOrdinal = NewType("ClassOrdinal", int)  # column 0..C-1; never to be mixed with a label index
 LARGEST_LABEL_INDEX = (1 << 63) - 1  # records hold labels as int64
+_READABLE = "a readable UTF-8 CSV file"
 _INDEX_DIGITS = len(str(LARGEST_LABEL_INDEX))  # looked at first: int() refuses thousands with an error of its own
 
 
@@ -42,7 +43,12 @@ class Vocabulary:
     @classmethod
     def read(cls, path: Path) -> "Vocabulary":
         """Reads a vocabulary CSV; raises DataError naming file, line and column."""
-        header, rows = _table(path)
+        return cls.parsed(_bytes(path, "vocabulary"), path)
+
+    @classmethod
+    def parsed(cls, content: bytes, path: Path) -> "Vocabulary":
+        """Of a CSV file's content; path: the file, for errors. Raises DataError."""
+        header, rows = _table(_text(content, path, "vocabulary"), path)
         for column in ("Index", "Name"):
             if column not in header:
                 raise DataError(path, 0, "header", ",".join(header)[:80], f"a column {column}")
@@ -158,8 +164,8 @@ def read_segment_labels(path: Path, within: Vocabulary | None = None) -> list[in
     The starter code (google/youtube-8m inference.py) skips such lines wherever they stand; here only the first may be
     one, as any other is more likely damage. within: a label outside this vocabulary is an error.
     """
-    indices = []
-    for number, line in enumerate(_text(path, "segment labels").split("\n")):
+    indices, what = [], "segment labels"
+    for number, line in enumerate(_text(_bytes(path, what), path, what).split("\n")):
         if line.strip() and (number or line.strip().isdecimal()):
             indices.append(_label_index(line, path, number))
             if within is not None and indices[-1] not in within:
@@ -169,9 +175,9 @@ def read_segment_labels(path: Path, within: Vocabulary | None = None) -> list[in
     return indices
 
 
-def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+def _table(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a CSV file, without empty lines."""
-    reader = csv.reader(io.StringIO(_text(path, "vocabulary")))
+    reader = csv.reader(io.StringIO(text))
     try:
         header, *rows = [row for row in reader if row] or [[]]
         return header, rows
@@ -179,11 +185,18 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise DataError(path, reader.line_num, "row", str(error), "a row of CSV") from None
 
 
-def _text(path: Path, what: str) -> str:
+def _bytes(path: Path, what: str) -> bytes:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, None, what, str(error), "a readable UTF-8 CSV file") from None
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(path, None, what, str(error), _READABLE) from None
+
+
+def _text(content: bytes, path: Path, what: str) -> str:
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(path, None, what, str(error), _READABLE) from None
 
 
 def _label_index(text: str, path: Path, number: int) -> int:

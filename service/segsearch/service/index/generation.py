@@ -8,7 +8,7 @@ C classes, P postings, N segments, V videos; n and k are lengths of what was ask
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from segsearch.service.index.neighbours import Neighbours
 from segsearch.service.index.video_ids import VideoIds
 
 _TABLES = (SEGMENT_VIDEOS, SEGMENT_STARTS, VIDEO_IDS, VIDEO_ID_OFFSETS)  # the best of a class lie all over them
+_VOCABULARIES = 4  # kept parsed
 _CHECK_ROWS = 1 << 22  # rows of a mapped array looked at together
 
 
@@ -201,15 +202,24 @@ def _neighbours(directory: Path, manifest: Manifest) -> Neighbours | None:
 
 def _vocabulary(directory: Path, manifest: Manifest) -> Vocabulary:
     try:
-        vocabulary = Vocabulary.read(directory / VOCABULARY)
+        content = (directory / VOCABULARY).read_bytes()
+        vocabulary = _parsed(content)
+    except OSError as error:
+        raise GenerationCorrupt(directory, f"{VOCABULARY} cannot be read: {error.strerror}") from None
     except DataError as error:
         raise GenerationCorrupt(directory, f"{VOCABULARY}: {error.field} {error.found}") from None
     # Of a file as we write it the digest is the file's own; to write it anew takes as long as to read it.
-    written = sha256((directory / VOCABULARY).read_bytes()).hexdigest()
+    written = sha256(content).hexdigest()
     is_whole = written == manifest.vocabulary_digest or vocabulary.digest == manifest.vocabulary_digest
     if not is_whole or len(vocabulary) != manifest.class_count:
         raise GenerationCorrupt(directory, f"{VOCABULARY} does not have the digest and class count of the manifest")
     return vocabulary
+
+
+@lru_cache(_VOCABULARIES)
+def _parsed(content: bytes) -> Vocabulary:
+    """Once for all generations that have it: parsing takes several times as long as the rest of opening one."""
+    return Vocabulary.parsed(content, Path(VOCABULARY))
 
 
 def _check_offsets(directory: Path, name: str, offsets: np.ndarray, end: int) -> None:
