@@ -1,7 +1,7 @@
 """Claim: a search over HTTP costs little more than its bytes: the same server, sending constant bytes of that size.
 
 Servers and the client that loads them are processes of their own, and take turns: a bare ASGI application under the
-same uvicorn settings, and the service, which answers from a library of random lists with a live store beside it. The
+same server, and the service, which answers from a library of random lists with a live store beside it. The
 client keeps a few connections busy, so that a server never waits for it.
 
     python benchmarks/service.py [--classes 200] [--segments 400000] [--requests 1500] [--rounds 7] [--json PATH]
@@ -23,7 +23,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import uvicorn
 from proc import cpu_seconds
 from random_library import opened, write_index
 from report import Measure, arguments, report
@@ -32,7 +31,7 @@ from segsearch.service.index.format import POSTINGS_CAP
 from segsearch.service.rest.app import build
 from segsearch.service.rest.arrow_stream import is_installed
 from segsearch.service.rest.search_answers import ARROW, JSON, LINES
-from segsearch.service.server import bind, uvicorn_config
+from segsearch.service.server import bind, serve_until_stopped
 from segsearch.service.settings import Settings
 
 CONNECTIONS = 8
@@ -64,10 +63,8 @@ class Speed(NamedTuple):
 
 
 def run(app: Any, settings: Settings, told: Connection) -> None:
-    """Serves until the process is ended; tells the port."""
-    listening = bind(settings)
-    told.send(listening.getsockname()[1])
-    uvicorn.Server(uvicorn_config(app, settings, None)).run(sockets=[listening])
+    """Serves as `segsearch serve` does, until the process is ended; tells the port."""
+    serve_until_stopped(app, settings, lambda: None, ready=lambda url, **_: told.send(int(url.rpartition(":")[2])))
 
 
 def serve_library(root: Path, classes: int, cache_bytes: int, told: Connection) -> None:
