@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from segsearch.core.segments import segment_count
+from segsearch.service.index.live.once import Name
 
 SPACE = "space-of-the-tests"
 BUNDLE, OTHER = "b" * 64, "c" * 64
@@ -26,6 +27,12 @@ def codes_of(seed, bundle, frame_count=12, classes=CLASSES):
     salt = hashlib.sha256(f"{bundle}{seed}".encode()).digest()[:4]
     shape = (segment_count(frame_count), classes)
     return np.random.default_rng(int.from_bytes(salt)).integers(0, 1 << 16, shape, np.uint16)
+
+
+def name_of(called, request=None, at_s=1_800_000_000):
+    """Of a change that is done once. request: what is asked for by it; else the same each time."""
+    called, request = str(called), str(called if request is None else request)
+    return Name(hashlib.sha256(called.encode()).digest(), hashlib.sha256(request.encode()).digest(), at_s, "header")
 
 
 def put(store, video_id, seed=0, bundles=(BUNDLE,), frame_count=12):

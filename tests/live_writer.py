@@ -3,7 +3,8 @@
     python -m tests.live_writer DIRECTORY SEED [COUNT]
 
 `try ID SEED` before an upload, `put ID SEED SEQUENCE` and `del ID - SEQUENCE` once they are acknowledged. Several
-threads upload at once; ids come from a small pool, so that most uploads replace one.
+threads upload at once; ids come from a small pool, so that most uploads replace one. Every second upload is named after
+its seed, to be done once.
 """
 
 import os
@@ -13,7 +14,7 @@ import threading
 from pathlib import Path
 
 from segsearch.service.index.live.store import LiveStore
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of, name_of
 
 THREADS, POOL = 4, 12
 
@@ -32,7 +33,8 @@ def upload(store, seed, count):
         frame_count = frame_count_of(content)
         say("try", video_id, content)
         codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
-        say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)
+        name = name_of(content) if content % 2 else None
+        say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes, name).sequence)
 
 
 def main():

@@ -1,5 +1,6 @@
 """What the clients do when a server refuses, hangs up, hangs or lies: a server of the test's own, on a socket."""
 
+import re
 import ssl
 import time
 
@@ -8,6 +9,7 @@ import pytest
 
 from segsearch.client import Retries, Upload
 from segsearch.core.errors import (
+    IndexBusy,
     InvalidInput,
     NoGeneration,
     QueueFull,
@@ -27,6 +29,12 @@ BUSY = problem(503, "queue-full")
 BUNDLE = {"name": "n", "version": 1, "digest": ""}
 SCORED = answer(200, {"video": "v", "frames": 1, "stored": None, "segments": [], "bundle": BUNDLE})
 FRAMES = np.arange(36, dtype=np.uint8).reshape(3, 12)
+
+
+def key_in(head):
+    """The idempotency key of a request's head; None where it has none."""
+    found = re.search(rb"\r\nidempotency-key: (\S+)", head, re.IGNORECASE)
+    return found and found[1]
 
 
 @both
@@ -81,8 +89,14 @@ def test_a_wait_that_the_call_has_no_time_for_is_not_begun(ask, word):
 @both
 @pytest.mark.parametrize(
     ("method", "arguments", "word"),
-    [("delete", ("v",), BUSY), ("score", (FRAMES,), BUSY), ("score", (FRAMES,), DROP)],
-    ids=["busy delete", "busy score", "lost score"],
+    [
+        ("delete", ("v",), BUSY),
+        ("delete", ("v",), DROP),
+        ("delete", ("v",), problem(409, "idempotency-key-busy", Retry_After="0")),
+        ("score", (FRAMES,), BUSY),
+        ("score", (FRAMES,), DROP),
+    ],
+    ids=["busy delete", "lost delete", "delete under way", "busy score", "lost score"],
 )
 def test_what_changes_nothing_the_second_time_is_asked_again(ask, method, arguments, word):
     with scripted(word, STORED if method == "delete" else SCORED) as server:
@@ -94,11 +108,11 @@ def test_what_changes_nothing_the_second_time_is_asked_again(ask, method, argume
 @pytest.mark.parametrize(
     ("method", "arguments", "word", "kind"),
     [
-        ("delete", ("v",), DROP, ServiceUnreachable),
         ("activate", (1,), DROP, ServiceUnreachable),
         ("activate", (1,), BUSY, QueueFull),
+        ("delete", ("v",), problem(409, "index-busy"), IndexBusy),
     ],
-    ids=["lost delete", "lost activate", "busy activate"],
+    ids=["lost activate", "busy activate", "delete in conflict"],
 )
 def test_what_may_have_been_done_is_not_asked_again_where_that_tells_something_else(ask, method, arguments, word, kind):
     with scripted(word) as server, pytest.raises(kind):
@@ -114,6 +128,20 @@ def test_a_body_is_sent_whole_each_time(ask):
     assert len(set(bodies)) == 1
     assert bodies[0].endswith(FRAMES.tobytes())
     assert all(b"POST /score?video_id=v&top=20&index=true HTTP/1.1" in head for head in heads)
+    assert len({key_in(head) for head in heads}) == 1, "so that it is stored once"
+
+
+@both
+def test_each_change_has_a_key_of_its_own(ask):
+    with scripted(SCORED, STORED, STORED, SCORED, GOOD) as server:
+        ask(server.url, "score", FRAMES, video_id="v", index=True, client=SOON)
+        for _ in range(2):
+            ask(server.url, "delete", "v", client=SOON)
+        ask(server.url, "score", FRAMES, client=SOON)
+        ask(server.url, "generations", client=SOON)
+    keys = [key_in(head) for head, _ in server.requests]
+    assert len(set(keys[:3]) - {None}) == 3
+    assert keys[3:] == [None, None], "they change nothing"
 
 
 @both

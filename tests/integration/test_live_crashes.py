@@ -11,7 +11,7 @@ import pytest
 
 from segsearch.service.index.live.store import LiveStore
 from tests.conftest import ROOT
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of, name_of
 
 
 def start_writer(directory, seed, *count):
@@ -54,6 +54,17 @@ def check(store, known, tried):
         assert any(is_whole(video, seed) for seed in seeds), f"{video.video_id} is not what was uploaded"
 
 
+def check_names(store, lines):
+    """What was acknowledged by a name would not be done again; what was not is there with its name, or not at all."""
+    acknowledged = {int(line[2]): int(line[3]) for line in lines if line[0] == "put"}
+    for video_id, seed in ((line[1], int(line[2])) for line in lines if line[0] == "try"):
+        noted, entry = store.first_answer(name_of(seed)), store.get(video_id)
+        if seed % 2 and seed in acknowledged:
+            assert noted.sequence == acknowledged[seed]
+        elif entry is not None and is_whole(entry, seed):
+            assert (noted is not None) == bool(seed % 2)
+
+
 def is_whole(video, seed):
     frame_count = frame_count_of(seed)
     return np.array_equal(video.frames, frames_of(seed, frame_count)) and all(
@@ -75,6 +86,7 @@ def kill_again_and_again(directory, kills):
         acknowledged += sum(words[0] in ("put", "del") for words in lines)
         with LiveStore.open(directory, SPACE, map_bytes=256 << 20) as store:
             check(store, known, tried)
+            check_names(store, lines)
             before = store.sequence
             assert before >= max((sequence for sequence, _ in known.values()), default=0)
             frame_count = frame_count_of(round_number)

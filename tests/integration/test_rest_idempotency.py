@@ -101,3 +101,19 @@ def test_one_clients_keys_mean_nothing_to_another(live, tmp_path: Path):
         again = upload(client, "k1", headers={"x-api-key": keys["anna"]})
     assert (first.json()["stored"]["sequence"], other.json()["stored"]["sequence"]) == (1, 2)
     assert again.content == first.content
+
+
+def test_another_process_and_one_after_a_restart_do_nothing_again_and_say_what_came_of_it(live):
+    def over(client):
+        later = upload(client, "k1")
+        return later.json()["stored"], client.delete("/videos/mine", headers={"idempotency-key": "k2"})
+
+    with serving(live, Settings(port=0)) as client:
+        stored, deleted = over(client)
+        upload(client, "k3", OTHER)
+    with serving(live, Settings(port=0)) as client:  # remembers no answers
+        again, deleted_again = over(client)
+        problem(upload(client, "k1", OTHER), 422, "idempotency-key-reused")
+        problem(client.delete("/videos/yours", headers={"idempotency-key": "k2"}), 422, "idempotency-key-reused")
+    assert (again, deleted_again.content) == (stored, deleted.content)
+    assert live.view().sequence == 3, "the last upload was neither replaced nor deleted"

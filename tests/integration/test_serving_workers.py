@@ -141,12 +141,13 @@ def served(tmp_path_factory, scorer, shards) -> Iterator[Served]:
     assert running.process.returncode == 0
 
 
-def upload(client: httpx.Client, name: str, seed: int = 0) -> int:
+def upload(client: httpx.Client, name: str, seed: int = 0, headers: dict[str, str] | None = None) -> int:
     """Adds a video; the number of its change."""
     frames = np.random.default_rng(seed).integers(0, 256, (12, SPEC.size), np.uint8)
     answer = client.post(
-        "/score", params={"video_id": name, "index": "true"}, content=npy_of(frames), headers={"content-type": NPY}
-    )
+        "/score", params={"video_id": name, "index": "true"}, content=npy_of(frames),
+        headers={"content-type": NPY, **(headers or {})},
+    )  # fmt: skip
     return int(answer.raise_for_status().json()["stored"]["sequence"])
 
 
@@ -182,6 +183,18 @@ def test_an_upload_that_one_worker_acknowledged_is_in_the_next_answer_of_each(se
             assert name in videos
     clients[0].delete("/videos/new-0").raise_for_status()
     assert "new-0" not in found(clients[1])[1]
+
+
+def test_a_change_that_is_repeated_to_another_worker_is_not_done_again(served):
+    one, two = served.clients("repeated")
+    named, delete = {"headers": {"idempotency-key": "k1"}}, {"headers": {"idempotency-key": "k2"}}
+    first = upload(one, "mine", 1, **named)
+    upload(two, "mine", 2)
+    assert upload(two, "mine", 1, **named) == first
+    deleted = one.delete("/videos/mine", **delete).raise_for_status()
+    later = upload(one, "mine", 3)
+    assert two.delete("/videos/mine", **delete).content == deleted.content
+    assert found(two) == (later, found(one)[1] | {"mine"})
 
 
 def test_a_bundle_is_loaded_by_all_workers_or_by_none(served):

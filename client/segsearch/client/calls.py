@@ -4,6 +4,7 @@ Where it stands: `clients` gives people a method for each function here, sync an
 over HTTP, `rpcs` how over gRPC. Nothing here knows of either.
 """
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -46,6 +47,7 @@ class Call(Generic[Answer]):
     upload: Upload | None = None
     # The farthest failure after which asking again is as good as having asked once.
     repeat_after: Reach = Reach.UNKNOWN
+    key: str | None = None  # of a change: by it the service does the change once, however often it is sent
 
 
 def search(tag: str, k: int, min_score: float, per_video: int | None) -> Call[SearchResult]:
@@ -59,12 +61,13 @@ def moments(tag: str, k: int, min_score: float, per_video: int | None) -> Call[M
 
 
 def score(source: Source, video_id: str | None, top: int, index: bool) -> Call[ScoreResult]:
-    """A video's segments with their best tags; the same frames stored once more change nothing."""
+    """A video's segments with their best tags; where it is stored, once."""
     upload = upload_of(source, video_id)
     if index and upload.video_id is None:
         raise InvalidInput("video_id", "none", "an id to index the video under")
     in_query = None if upload.names_itself else upload.video_id
-    return Call("score", ScoreResult.of, {"video_id": in_query, "top": int(top), "index": bool(index)}, upload)
+    asked = {"video_id": in_query, "top": int(top), "index": bool(index)}
+    return Call("score", ScoreResult.of, asked, upload, key=_new_key() if index else None)
 
 
 def similar(video_id: str, start_s: int, k: int) -> Call[SimilarResult]:
@@ -89,8 +92,8 @@ def video(video_id: str, tags: Sequence[str]) -> Call[Strip]:
 
 
 def delete(video_id: str) -> Call[Stored]:
-    """Takes a video out; asked again after it was done, the service would know no such video."""
-    return Call("delete", Stored.of, {"video_id": video_id}, repeat_after=Reach.REFUSED)
+    """Takes a video out, once."""
+    return Call("delete", Stored.of, {"video_id": video_id}, key=_new_key())
 
 
 def generations() -> Call[Generations]:
@@ -111,6 +114,10 @@ def activate(number: int) -> Call[Generation]:
 def ready() -> Call[Ready]:
     """What is being served."""
     return Call("ready", Ready.of)
+
+
+def _new_key() -> str:
+    return uuid.uuid4().hex
 
 
 def _searched(tag: str, k: int, min_score: float, per_video: int | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ ROUTES: Final = {
     "ready": ("GET", "/readyz"),
 }
 _TOLD_IN_BODY: Final = {"similar"}
-_OK, _TOO_MANY, _UNAVAILABLE = range(200, 300), 429, 503
+_OK, _CONFLICT, _TOO_MANY, _UNAVAILABLE = range(200, 300), 409, 429, 503
 _PROBLEM: Final = "application/problem+json"
 _MEMBERS: Final = {"type", "title", "status", "detail", "instance"}  # of every problem document; others are its own
 _QUOTED: Final = 200  # characters of an answer that is none of the service's
@@ -74,9 +74,10 @@ def _texts(value: Any) -> list[str]:
 
 
 def _headers(call: Call[Any]) -> dict[str, str]:
-    if call.upload is None:
-        return {}
-    return {"Content-Type": call.upload.content_type, "Content-Length": str(call.upload.size_bytes)}
+    headers = {} if call.key is None else {"Idempotency-Key": call.key}
+    if call.upload is not None:
+        headers |= {"Content-Type": call.upload.content_type, "Content-Length": str(call.upload.size_bytes)}
+    return headers
 
 
 def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
@@ -89,8 +90,9 @@ def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
             return Lost(ServiceRefused(status, "unreadable", f"{error}; wanted JSON", request_id), None)
     told = _problem(headers.get("content-type", ""), body)
     after_s = _seconds_until(headers.get("retry-after", ""))
-    # Only what is unavailable is worth another try (AIP-194), and what was too often once it is said when to come back.
-    again = status == _UNAVAILABLE or (status == _TOO_MANY and after_s is not None)
+    # Only what is unavailable is worth another try (AIP-194); what was too often, or is under way by the same key, once
+    # it is said when to come back.
+    again = status == _UNAVAILABLE or (status in (_TOO_MANY, _CONFLICT) and after_s is not None)
     return Refused(
         status, str(told["type"]).removeprefix("/problems/"), str(told["detail"]),
         {name: fact for name, fact in told.items() if name not in _MEMBERS},

@@ -31,7 +31,7 @@ class Grpc:
     """See Transport."""
 
     def __init__(self, service: Service):
-        self._service, self._metadata = service, _metadata(service)
+        self._service = service
         target, credentials = _target(service), _credentials(service)
         self._channel = (
             grpc.secure_channel(target, credentials, _OPTIONS)
@@ -46,7 +46,9 @@ class Grpc:
     def _attempt(self, call: Call[Any], tries: Tries) -> Outcome:
         rpc = Rpc.of(call)
         try:
-            answer = getattr(self._methods, rpc.method)(rpc.request(), timeout=tries.left_s, metadata=self._metadata)
+            answer = getattr(self._methods, rpc.method)(
+                rpc.request(), timeout=tries.left_s, metadata=_metadata(self._service, call)
+            )
             return Told(rpc.told(list(answer) if rpc.many_back else [answer]), "OK", None)
         except grpc.RpcError as error:
             return _outcome(error, self._service.url, tries)
@@ -59,7 +61,7 @@ class AsyncGrpc:
     """See AsyncTransport."""
 
     def __init__(self, service: Service):
-        self._service, self._metadata = service, _metadata(service)
+        self._service = service
         self._target, self._credentials = _target(service), _credentials(service)
 
     @cached_property
@@ -81,7 +83,7 @@ class AsyncGrpc:
         request, method = rpc.request(), getattr(self._methods, rpc.method)
         try:
             sent_later = later(request) if isinstance(request, Iterator) else request
-            answer = method(sent_later, timeout=tries.left_s, metadata=self._metadata)
+            answer = method(sent_later, timeout=tries.left_s, metadata=_metadata(self._service, call))
             return Told(rpc.told([part async for part in answer] if rpc.many_back else [await answer]), "OK", None)
         except grpc.RpcError as error:
             return _outcome(error, self._service.url, tries)
@@ -100,8 +102,9 @@ def _target(service: Service) -> str:
     return urlsplit(service.url).netloc
 
 
-def _metadata(service: Service) -> tuple[tuple[str, str], ...]:
-    return () if service.key is None else (("authorization", f"Bearer {service.key}"),)
+def _metadata(service: Service, call: Call[Any]) -> tuple[tuple[str, str], ...]:
+    told = {"authorization": service.key and f"Bearer {service.key}", "idempotency-key": call.key}
+    return tuple((name, text) for name, text in told.items() if text)
 
 
 def _credentials(service: Service) -> grpc.ChannelCredentials | None:

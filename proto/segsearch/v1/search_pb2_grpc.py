@@ -135,7 +135,7 @@ class SegmentSearchServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Score(self, request, context):
-        """POST /score: one video whose frames fit one message.
+        """POST /score: one video whose frames fit one message. With `idempotency-key` in the call's metadata it is added once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,7 +170,7 @@ class SegmentSearchServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteVideo(self, request, context):
-        """DELETE /videos/{id}
+        """DELETE /videos/{id}, with `idempotency-key` once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

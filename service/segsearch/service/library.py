@@ -39,6 +39,7 @@ from segsearch.service.events import log
 from segsearch.service.index.format import POSTINGS_CAP
 from segsearch.service.index.generation import Generation
 from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.once import Name
 from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import Manifest
@@ -228,12 +229,15 @@ class SegmentLibrary:
             self._store()
         return Begun(frames, caller, add_as, *self._in_use.begin(frames, caller))
 
-    def finish(self, begun: Begun, top: int) -> tuple[ScoredVideo, Stored | None]:
-        """The `top` best classes of every segment, once it is scored; where it was to be added it is, see `add`."""
+    def finish(self, begun: Begun, top: int, name: Name | None = None) -> tuple[ScoredVideo, Stored | None]:
+        """The `top` best classes of every segment, once it is scored; where it was to be added it is, see `add`.
+
+        name: it is added once by it. Raises IdempotencyKeyReused where the name stands for another change.
+        """
         scores, stored = awaited(begun.scores, begun.caller), None
         if begun.add_as is not None:
             codes = {begun.bundle.digest: encode_probabilities(scores.probabilities)}
-            stored = _committed(partial(self._store().put, begun.add_as, begun.frames, codes))
+            stored = _committed(partial(self._store().put, begun.add_as, begun.frames, codes, name))
         return with_best(begun.bundle, scores, top), stored
 
     def score(self, frames: np.ndarray, top: int, caller: Caller = NOBODY) -> ScoredVideo:
@@ -249,12 +253,17 @@ class SegmentLibrary:
         assert stored is not None
         return scored, stored
 
-    def delete(self, video_id: str) -> Stored:
-        """Takes a video out of every later answer, for good. Raises UnknownVideo, NotIndexing or StorageFull."""
+    def delete(self, video_id: str, name: Name | None = None) -> Stored:
+        """Takes a video out of every later answer, for good; once by a name. Raises UnknownVideo, NotIndexing,
+        StorageFull, or IdempotencyKeyReused where the name stands for another change.
+        """
         store = self._store()
+        first = None if name is None else store.first_answer(name)  # which took the video away
+        if first is not None:
+            return first
         if not len(self.view().places_of(video_id)) and not store.holds(video_id):
             raise UnknownVideo(video_id)
-        return _committed(partial(store.delete, video_id))
+        return _committed(partial(store.delete, video_id, name))
 
     def strip(self, video_id: str, tags: Sequence[str]) -> Strip:
         """One video's score for each of the tags, segment by segment. Raises UnknownVideo, UnknownTag, NoGeneration."""

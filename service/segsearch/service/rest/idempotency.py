@@ -1,13 +1,12 @@
 """`Idempotency-Key`: who repeats a change whose answer was lost gets that answer, and nothing is done again.
 
 Where it stands: the routes that change the library work inside `once`. A process remembers what it answered itself, for
-a day at most and as far as room goes. It need not remember longer, nor tell others: an upload that is stored already is
-not stored again, and a deletion of what is gone changes nothing; only the answer then says so.
+a day at most and as far as room goes, and sees that the first is still under way. What a change came to is noted where
+it is stored, by its `name` (`index.live.once`): no restart and no other process does it again.
 
 Each API key has a shelf of its own, so that nobody meets another one's keys or pushes them out.
 """
 
-import hashlib
 import threading
 import time
 from collections import OrderedDict
@@ -19,10 +18,10 @@ from typing import Annotated, Final
 from fastapi import Header, Request
 
 from segsearch.core.errors import IdempotencyKeyBusy, IdempotencyKeyReused
+from segsearch.service.index.live.once import KEPT_S, Name, digest_of
 from segsearch.service.rest.exchange import exchange_of
 
 FIELD: Final = "header.Idempotency-Key"
-KEEP_S: Final = 24 * 3600.0
 SHELF_BYTES: Final = 4 << 20
 RETRY_AFTER_S: Final = 1
 _OVERHEAD_BYTES: Final = 512  # of an answer, beside its content
@@ -43,6 +42,7 @@ class Attempt:
     request: bytes  # digest of what was asked
     begun_s: float
     content: bytes | None = None  # the answer; None until there is one
+    name: Name | None = None  # for the library; None: it has no key
 
     @property
     def size_bytes(self) -> int:
@@ -61,7 +61,7 @@ class Remembered:
     """The answers to changes of one process. Methods may be called from any number of threads."""
 
     def __init__(
-        self, keep_s: float = KEEP_S, shelf_bytes: int = SHELF_BYTES, clock: Callable[[], float] = time.monotonic
+        self, keep_s: float = KEPT_S, shelf_bytes: int = SHELF_BYTES, clock: Callable[[], float] = time.monotonic
     ):
         self._keep_s, self._shelf_bytes, self._clock = keep_s, shelf_bytes, clock
         self._lock = threading.Lock()
@@ -90,7 +90,8 @@ class Remembered:
             self._let_go(shelf, lambda attempt: attempt.begun_s + self._keep_s <= now_s)
             found = shelf.attempts.get(key)
             if found is None:
-                shelf.attempts[key] = found = Attempt(request, now_s)
+                name = Name.of(owner, key, request, FIELD)
+                shelf.attempts[key] = found = Attempt(request, now_s, name=name)
                 return found, True
             if found.request != request:
                 raise IdempotencyKeyReused(FIELD)
@@ -122,12 +123,10 @@ class Remembered:
             del shelf.attempts[key]
 
 
-def digest_of(request: Request, body: bytes = b"") -> bytes:
+def request_digest(request: Request, body: bytes = b"") -> bytes:
     """Tells one request from another: what it is for, and its body as it was inflated."""
     told = [request.method, request.url.path, request.url.query, request.headers.get("content-type", "")]
-    digest = hashlib.sha256("\0".join([*told, ""]).encode(errors="surrogatepass"))
-    digest.update(body)
-    return digest.digest()
+    return digest_of(*(part.encode(errors="surrogatepass") for part in told), body)
 
 
 def owner_of(request: Request) -> str:

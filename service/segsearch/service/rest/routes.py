@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from segsearch.core.errors import InvalidInput
+from segsearch.service.index.live.once import Name
 from segsearch.service.library import Begun
 from segsearch.service.page_making import check_tags
 from segsearch.service.rest.access import PUBLIC, READ, WRITE
@@ -28,7 +29,7 @@ from segsearch.service.rest.answers import (
     tags_answer,
 )  # fmt: skip
 from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, edge_of, failures
-from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_of
+from segsearch.service.rest.idempotency import IdempotencyKey, owner_of, request_digest
 from segsearch.service.rest.metrics import MEDIA_TYPE as METRICS_TYPE
 from segsearch.service.rest.problems import problem_page
 from segsearch.service.rest.request_body import body_of
@@ -75,13 +76,13 @@ async def score(
     """Every 5-second segment of a video with its best tags, from the video's frame features."""
     key = key if query.index else None  # scoring alone changes nothing
     with await body_of(request, edge.body_limits) as body:
-        asked = await edge.in_thread(digest_of, request, body.content) if key is not None else b""
+        asked = await edge.in_thread(request_digest, request, body.content) if key is not None else b""
         with edge.remembered.once(owner_of(request), key, asked) as attempt:
             if attempt.content is None:
                 video_id, begun = await edge.in_thread(_begun, request, body.content, query)
                 body.let_go()  # the queue has a limit of its own for frames that wait
                 await until_scored(request, begun.scores)
-                attempt.content, answer = await edge.in_thread(_scored, request, query, video_id, begun)
+                attempt.content, answer = await edge.in_thread(_scored, request, query, video_id, begun, attempt.name)
                 return answer
     return await edge.in_thread(_json, request, attempt.content)
 
@@ -95,10 +96,12 @@ def _begun(request: Request, body: bytes, query: ScoreQuery) -> tuple[str, Begun
     return video_id, edge.library.begin(upload.frames, caller, add_as=video_id if query.index else None)
 
 
-def _scored(request: Request, query: ScoreQuery, video_id: str, begun: Begun) -> tuple[bytes, Response]:
+def _scored(
+    request: Request, query: ScoreQuery, video_id: str, begun: Begun, name: Name | None
+) -> tuple[bytes, Response]:
     """The answer's content, to remember, and the answer."""
     edge = edge_of(request)
-    scored, stored = edge.library.finish(begun, query.top)
+    scored, stored = edge.library.finish(begun, query.top, name)
     edge.metrics.scored_segments.inc(len(scored.starts))
     told = Upload(video_id, len(begun.frames), BundleAnswer.of(scored.bundle), stored)
     content = score_json(told, scored, edge.tag_texts)

@@ -11,7 +11,7 @@ from segsearch.service.pages import Strip
 from segsearch.service.rest.access import READ, WRITE
 from segsearch.service.rest.answers import GenerationAnswer, StoredAnswer, TagAnswer
 from segsearch.service.rest.edge import EdgeDep, Nothing, QueryModel, failures
-from segsearch.service.rest.idempotency import IdempotencyKey, digest_of, owner_of
+from segsearch.service.rest.idempotency import IdempotencyKey, owner_of, request_digest
 from segsearch.service.rest.search_answers import QUERY_LIMIT
 
 router = APIRouter()
@@ -70,7 +70,7 @@ def video(edge: EdgeDep, video_id: VideoId, query: Annotated[StripQuery, Query()
 @router.delete("/videos/{video_id:path}", responses=failures(404, 409, 422, 503, 507), dependencies=[WRITE])
 def delete(request: Request, edge: EdgeDep, video_id: VideoId, _: Nothing, key: IdempotencyKey = None) -> StoredAnswer:
     """Takes a video out of the library, for good."""
-    with edge.remembered.once(owner_of(request), key, digest_of(request)) as attempt:
+    with edge.remembered.once(owner_of(request), key, request_digest(request)) as attempt:
         if attempt.content is None:
-            attempt.content = StoredAnswer.of(edge.library.delete(video_id)).model_dump_json().encode()
+            attempt.content = StoredAnswer.of(edge.library.delete(video_id, attempt.name)).model_dump_json().encode()
     return StoredAnswer.model_validate_json(attempt.content)

@@ -18,6 +18,7 @@ from segsearch.service.page_tokens import PageTokens, question_of
 from segsearch.service.pages import SimilarPage
 from segsearch.service.rpc import messages
 from segsearch.service.rpc.calls import REQUEST_S, Call, Calls
+from segsearch.service.rpc.change_names import deletion_name, upload_name
 from segsearch.service.rpc.hot_answers import HotAnswers
 from segsearch.service.rpc.methods import client_streaming, decoded, plain, server_streaming, unary
 from segsearch.service.rpc.requests import (
@@ -117,10 +118,11 @@ class Servicer:
 
     def _score(self, upload: Upload, call: Call) -> bytes:
         call.check_wanted()
+        name = upload_name(call, upload)
         check_tags(self._library.scorer.bundle, len(upload.frames), upload.top, "top")
         begun = self._library.begin(upload.frames, caller_of(call), add_as=upload.video_id if upload.index else None)
         call.when_over(begun.scores.cancel)
-        scored, stored = self._library.finish(begun, upload.top)
+        scored, stored = self._library.finish(begun, upload.top, name)
         self._calls.metrics.scored_segments.inc(len(scored.starts))
         return messages.score_bytes(upload, scored, stored)
 
@@ -150,7 +152,7 @@ class Servicer:
 
     def _delete_video(self, message: bytes, call: Call) -> bytes:
         call.video = video_id(decoded(pb.DeleteVideoRequest, message).video)
-        return _bytes(messages.stored_message(self._library.delete(call.video)))
+        return _bytes(messages.stored_message(self._library.delete(call.video, deletion_name(call, call.video))))
 
     def _list_generations(self, _: pb.ListGenerationsRequest) -> Message:
         serving = self._library.view().manifest.number

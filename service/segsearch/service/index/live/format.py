@@ -12,6 +12,7 @@ version is read as it is, and becomes one of version 2 with the first array that
 | meta | `format`, `counters` | version and feature space; last sequence number, commits |
 | meta | `taken`, `taken/` and a value file's number | bytes that value files hold: of all of them, of this one |
 | meta | `freed/` and a commit's number | the places in value files that it left, and that are still to be emptied |
+| meta | `done/` and the digest of a name | what a caller wanted done once: what was asked, when, and what came of it |
 | sequences | SHA-256 of a video id | the sequence number of the video's last change |
 | changes | sequence, big-endian u64 | id, content digest, or that it was deleted: each video once, by its last change |
 | frames | sequence | (T, F) frames |
@@ -39,6 +40,7 @@ FORMAT_KEY: Final = b"format"
 COUNTERS_KEY: Final = b"counters"
 TAKEN_KEY: Final = b"taken"
 FREED_PREFIX: Final = b"freed/"
+DONE_PREFIX: Final = b"done/"
 
 FRAMES_DTYPE: Final = np.dtype("u1")
 CODES_DTYPE: Final = np.dtype("<u2")
@@ -62,3 +64,7 @@ def taken_key(file: int) -> bytes:
 
 def freed_key(commit: int) -> bytes:
     return FREED_PREFIX + b"%016x" % commit
+
+
+def done_key(digest: bytes) -> bytes:
+    return DONE_PREFIX + digest.hex().encode()

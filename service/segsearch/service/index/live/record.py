@@ -37,6 +37,7 @@ class Kind(IntEnum):
     VALUE = 8  # frames or codes that lie in a value file
     FREED = 9
     TAKEN = 10
+    DONE = 11
 
 
 class RecordDamaged(Exception):

@@ -25,6 +25,7 @@ from segsearch.service.index.live.format import (
     CODES,
     CODES_DTYPE,
     COUNTERS_KEY,
+    DONE_PREFIX,
     FORMAT_KEY,
     FRAMES,
     FRAMES_DTYPE,
@@ -32,6 +33,7 @@ from segsearch.service.index.live.format import (
     META,
     SEQUENCES,
     TAKEN_KEY,
+    done_key,
     taken_key,
 )
 from segsearch.service.index.live.record import Kind, Place, Record, RecordDamaged
@@ -192,10 +194,14 @@ class Snapshot:
         others = self.all_codes(entry).values()
         return Change(entry.sequence, entry.video_id, next(iter(others), None), deleted=False, lacking=True)
 
-    def items(self, table: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys that begin so, in order, with their values; nothing is checked."""
+    def done(self, digest: bytes) -> Record | None:
+        """What was noted of a change by the digest of its name."""
+        return self._record(META, done_key(digest), Kind.DONE)
+
+    def items(self, table: bytes, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Keys that begin so, in order, with their values; nothing is checked. first: where to begin among them."""
         with self.transaction.cursor(self.environment.tables[table]) as cursor:
-            if cursor.set_range(prefix):
+            if cursor.set_range(max(prefix, first)):
                 for key, value in cursor:
                     if not key.startswith(prefix):
                         break
@@ -238,6 +244,8 @@ class Snapshot:
         """Reads everything; raises LiveStoreCorrupt at the first fault."""
         self._prove_videos()
         self._prove_taken()
+        for key, value in self.items(META, DONE_PREFIX):
+            self._opened(META, key, value, Kind.DONE)
 
     def _prove_videos(self) -> None:
         self.counters()

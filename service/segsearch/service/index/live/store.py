@@ -29,6 +29,7 @@ from segsearch.service.index.live.format import (
     META,
 )
 from segsearch.service.index.live.group_commit import GroupCommit
+from segsearch.service.index.live.once import Name, first_answer, once
 from segsearch.service.index.live.operations import (
     AddCodes,
     Delete,
@@ -74,28 +75,44 @@ class LiveStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def put(self, video_id: str, frames: np.ndarray, codes: Mapping[str, np.ndarray]) -> Stored:
+    def put(
+        self, video_id: str, frames: np.ndarray, codes: Mapping[str, np.ndarray], name: Name | None = None
+    ) -> Stored:
         """Stores or replaces a video. frames: (T, F) u8; codes: bundle digest -> (S, C) u16 score codes.
 
-        The same frames again, with no bundle that is new for them, write nothing. Raises InvalidInput, StorageFull or
-        StorageFailed; then nothing is stored, unless it was the last write of a commit that failed.
+        The same frames again, with no bundle that is new for them, write nothing. name: it is done once by it, and
+        repeated gets its first answer. Raises InvalidInput, IdempotencyKeyReused, StorageFull or StorageFailed; then
+        nothing is stored, unless it was the last write of a commit that failed.
         """
         _check_video(video_id, frames)
         for bundle, rows in codes.items():
             _check_codes(bundle, rows, len(frames))
         digest = content_digest(frames)
         with self._snapshot() as snapshot:
-            before = snapshot.entry_of(video_id)
-            if before is not None and same_content(snapshot, before, digest, frames, codes):
-                self._environment.settle()
-                return Stored(before.sequence, unchanged=True)
+            if name is None:
+                stored = _stored_before(snapshot, video_id, digest, frames, codes)
+            else:
+                stored = first_answer(snapshot, name)
+        if stored is not None:
+            self._environment.settle()
+            return stored
         making = partial(Put.of, self._environment, video_id, digest, frames, codes)
-        return self._changed(self._commits.carry_out(making))
+        return self._changed(self._commits.carry_out(once(making, name)))
 
-    def delete(self, video_id: str) -> Stored:
-        """Deletes a video, and leaves a tombstone that hides it in the generation too. Twice is unchanged."""
+    def delete(self, video_id: str, name: Name | None = None) -> Stored:
+        """Deletes a video, and leaves a tombstone that hides it in the generation too. Twice is unchanged, and by the
+        same name gets its first answer. Raises IdempotencyKeyReused.
+        """
         _check_id(video_id)
-        return self._changed(self._commits.carry_out(lambda: Delete(video_id)))
+        return self._changed(self._commits.carry_out(once(lambda: Delete(video_id), name)))
+
+    def first_answer(self, name: Name) -> Stored | None:
+        """What came of the change of this name; None where there was none. Raises IdempotencyKeyReused."""
+        with self._snapshot() as snapshot:
+            stored = first_answer(snapshot, name)
+        if stored is not None:
+            self._environment.settle()
+        return stored
 
     def get(self, video_id: str) -> LiveVideo | None:
         """A video with its frames and codes; None where there is none, or only a tombstone."""
@@ -220,6 +237,15 @@ class LiveStore:
     def _changed(answer: Stored | None) -> Stored:
         assert answer is not None
         return answer
+
+
+def _stored_before(
+    snapshot: Snapshot, video_id: str, digest: bytes, frames: np.ndarray, codes: Mapping[str, np.ndarray]
+) -> Stored | None:
+    """The answer where a video is stored as it is to be."""
+    before = snapshot.entry_of(video_id)
+    unchanged = before is not None and same_content(snapshot, before, digest, frames, codes)
+    return Stored(before.sequence, unchanged=True) if before is not None and unchanged else None
 
 
 def _change(snapshot: Snapshot, entry: Entry, bundle: str) -> Change:
