@@ -23,6 +23,7 @@ from segsearch.client.answers import (
     Strip,
     TagsResult,
 )
+from segsearch.client.operation import Job, Model
 from segsearch.client.uploads import Source, Upload, upload_of
 from segsearch.core.errors import InvalidInput
 
@@ -109,6 +110,33 @@ def compare(a: int, b: int, k: int, limit: int) -> Call[Comparison]:
 def activate(number: int) -> Call[Generation]:
     """Makes a generation current; asked again later, it could undo what somebody else has switched to since."""
     return Call("activate", Generation.of, {"number": int(number)}, repeat_after=Reach.NOWHERE)
+
+
+def model() -> Call[Model]:
+    """The model that scores uploads."""
+    return Call("model", Model.of)
+
+
+def load_model(path: str) -> Call[Model]:
+    """Puts a bundle in the place of the one in use; asked again later, it could undo what somebody else did since."""
+    return Call("load_model", Model.of, {"path": path}, repeat_after=Reach.NOWHERE)
+
+
+def reindex(shards: Sequence[str], bundle: str | None, skip_bad: bool) -> Call[Job]:
+    """Starts a job; asked again after it began, the service would say that one runs."""
+    patterns = (shards,) if isinstance(shards, str) else tuple(shards)
+    asked = {"shards": patterns, "bundle": bundle, "on_error": "skip" if skip_bad else "stop"}
+    return Call("reindex", Job.of, asked, repeat_after=Reach.REFUSED)
+
+
+def job(job_id: str) -> Call[Job]:
+    """How a job is."""
+    return Call("job", Job.of, {"job_id": job_id})
+
+
+def cancel_job(job_id: str) -> Call[Job]:
+    """Ends a job that runs."""
+    return Call("cancel_job", Job.of, {"job_id": job_id})
 
 
 def ready() -> Call[Ready]:

@@ -26,6 +26,7 @@ from segsearch.client.answers import (
     Strip,
     TagsResult,
 )
+from segsearch.client.operation import Job, Model
 from segsearch.client.retries import USUAL, Retries
 from segsearch.client.sending import AsyncTransport, Service, Transport, Verify
 from segsearch.client.uploads import Source, upload_of
@@ -133,6 +134,29 @@ class Client:
     def activate(self, number: int) -> Generation:
         """Makes a generation current that is there."""
         return self._transport.send(calls.activate(number))
+
+    def model(self) -> Model:
+        """The model that scores uploads."""
+        return self._transport.send(calls.model())
+
+    def load_model(self, path: str) -> Model:
+        """Puts a bundle of the server's folder in the place of the one in use: `<name>/<version>`, or `<name>`."""
+        return self._transport.send(calls.load_model(path))
+
+    def reindex(self, shards: Sequence[str], *, bundle: str | None = None, skip_bad: bool = False) -> Job:
+        """Starts a job that scores shards of the server's folder, given by patterns, and the uploads there are.
+
+        bundle: of the server's folder; None takes the one in use. skip_bad: passes over records that cannot be read.
+        """
+        return self._transport.send(calls.reindex(shards, bundle, skip_bad))
+
+    def job(self, job_id: str) -> Job:
+        """How a job is."""
+        return self._transport.send(calls.job(job_id))
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Ends a job that runs; one that has ended stays as it is."""
+        return self._transport.send(calls.cancel_job(job_id))
 
     def ready(self) -> Ready:
         """What is being served."""
@@ -247,6 +271,26 @@ class AsyncClient:
     async def activate(self, number: int) -> Generation:
         """As `Client.activate`."""
         return await self._transport.send(calls.activate(number))
+
+    async def model(self) -> Model:
+        """As `Client.model`."""
+        return await self._transport.send(calls.model())
+
+    async def load_model(self, path: str) -> Model:
+        """As `Client.load_model`."""
+        return await self._transport.send(calls.load_model(path))
+
+    async def reindex(self, shards: Sequence[str], *, bundle: str | None = None, skip_bad: bool = False) -> Job:
+        """As `Client.reindex`."""
+        return await self._transport.send(calls.reindex(shards, bundle, skip_bad))
+
+    async def job(self, job_id: str) -> Job:
+        """As `Client.job`."""
+        return await self._transport.send(calls.job(job_id))
+
+    async def cancel_job(self, job_id: str) -> Job:
+        """As `Client.cancel_job`."""
+        return await self._transport.send(calls.cancel_job(job_id))
 
     async def ready(self) -> Ready:
         """As `Client.ready`."""

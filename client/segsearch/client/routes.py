@@ -27,9 +27,14 @@ ROUTES: Final = {
     "generations": ("GET", "/generations"),
     "compare": ("GET", "/generations/compare"),
     "activate": ("POST", "/generations/{number}:activate"),
+    "model": ("GET", "/models"),
+    "load_model": ("POST", "/models:load"),
+    "reindex": ("POST", "/reindex"),
+    "job": ("GET", "/jobs/{job_id}"),
+    "cancel_job": ("POST", "/jobs/{job_id}:cancel"),
     "ready": ("GET", "/readyz"),
 }
-_TOLD_IN_BODY: Final = {"similar"}
+_TOLD_IN_BODY: Final = {"similar", "load_model", "reindex"}
 _OK, _CONFLICT, _TOO_MANY, _UNAVAILABLE = range(200, 300), 409, 429, 503
 _PROBLEM: Final = "application/problem+json"
 _MEMBERS: Final = {"type", "title", "status", "detail", "instance"}  # of every problem document; others are its own

@@ -112,9 +112,34 @@ def _activate(call: Call[Any]) -> Rpc:
     return Rpc("ActivateGeneration", lambda: request, lambda came: _generation(came[0]))
 
 
+def _model(_: Call[Any]) -> Rpc:
+    return Rpc("GetModel", pb.GetModelRequest, _in_use)
+
+
+def _load_model(call: Call[Any]) -> Rpc:
+    return Rpc("LoadModel", lambda: pb.LoadModelRequest(path=call.asked["path"]), _in_use)
+
+
+def _reindex(call: Call[Any]) -> Rpc:
+    asked = call.asked
+    request = pb.StartReindexRequest(
+        shards=asked["shards"], bundle=asked["bundle"], skip_bad=asked["on_error"] == "skip"
+    )
+    return Rpc("StartReindex", lambda: request, _job_told)
+
+
+def _job(call: Call[Any]) -> Rpc:
+    return Rpc("GetJob", lambda: pb.GetJobRequest(id=call.asked["job_id"]), _job_told)
+
+
+def _cancel_job(call: Call[Any]) -> Rpc:
+    return Rpc("CancelJob", lambda: pb.CancelJobRequest(id=call.asked["job_id"]), _job_told)
+
+
 _FORMS: Final = {
     "search": _search, "score": _score, "similar": _similar, "similar_to": _similar_to, "tags": _tags, "video": _video,
-    "delete": _delete, "generations": _generations, "compare": _compare, "activate": _activate,
+    "delete": _delete, "generations": _generations, "compare": _compare, "activate": _activate, "model": _model,
+    "load_model": _load_model, "reindex": _reindex, "job": _job, "cancel_job": _cancel_job,
 }  # fmt: skip
 
 
@@ -197,6 +222,29 @@ def _side_by_side(came: list[Any]) -> dict[str, Any]:
     tags = [{"tag": _tag(each.tag), **{name: getattr(each, name) for name in measures}} for each in answer.tags]
     told = {name: getattr(answer, name) for name in names}
     return {"a": _generation(answer.a), "b": _generation(answer.b), **told, "tags": tags}
+
+
+def _in_use(came: list[Any]) -> dict[str, Any]:
+    (model,) = came
+    return {"bundle": _bundle(model.bundle), "provider": model.provider, "precision": model.precision}
+
+
+def _job_told(came: list[Any]) -> dict[str, Any]:
+    (job,) = came
+    return {
+        "job": job.id, "state": pb.Job.State.Name(job.state).lower(), "created_at": job.created_at,
+        "shards": list(job.shards), "bundle": job.bundle or None,
+        "progress": _members(job.progress) if job.HasField("progress") else None,
+        "result": _members(job.result) if job.HasField("result") else None, "error": job.error or None,
+    }  # fmt: skip
+
+
+def _members(message: Message) -> dict[str, Any]:
+    """Every field by its name; None: an optional one that was left out."""
+    return {
+        field.name: None if field.has_presence and not message.HasField(field.name) else getattr(message, field.name)
+        for field in message.DESCRIPTOR.fields
+    }
 
 
 def _tag(tag: Any) -> dict[str, Any]:
