@@ -1,7 +1,8 @@
-"""One HTTP connection that waits for no client for ever: uvicorn's, with clocks.
+"""One HTTP connection that waits for no client for ever: uvicorn's, with clocks, and a place among the others.
 
 Where it stands: `server` gives it to uvicorn; how long a body may take is the edge's own limit, as it can answer. Here
 nobody is left to answer: a head that does not come, the rest of a body that was refused, an answer that is not taken.
+Where there are more connections than the process can have, the one that has been silent for longest makes room.
 
 An answer that the application has whole is written at once, as `whole_answer` has it; all others by uvicorn.
 """
@@ -14,6 +15,7 @@ import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from segsearch.service.open_files import connection_cap
 from segsearch.service.whole_answer import END, begun, head_of
 
 # Whoever takes less of an answer in `write_timeout_s` takes none of it.
@@ -98,6 +100,8 @@ class Connection(H11Protocol):
         """See asyncio.Protocol."""
         super().connection_made(transport)
         self._watch()
+        if len(self.connections) > connection_cap():
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -129,6 +133,20 @@ class Connection(H11Protocol):
             self._write_clock.cancel()
             self._write_clock = None
         self._watch_closing()
+
+    def _make_room(self) -> None:
+        """Closes the connection that has owed a request for longest: this one, where all others are at work."""
+        silent = [each for each in self.connections if isinstance(each, Connection) and each._is_silent()]
+        if silent:
+            min(silent, key=Connection._silence_ends_s)._close()
+
+    def _is_silent(self) -> bool:
+        return self._clock is not None and self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+
+    def _silence_ends_s(self) -> float:
+        """When the clock of a silent client runs out, by the event loop's time."""
+        assert self._clock is not None
+        return self._clock.when()
 
     def _watch(self) -> None:
         """Sets the clock when the client comes to owe something else; bytes that trickle in do not set it back."""

@@ -18,11 +18,14 @@ from starlette.types import ASGIApp
 from segsearch.core.cli import emit
 from segsearch.core.errors import ConfigError
 from segsearch.service.connection import Connection
+from segsearch.service.open_files import connection_cap, raise_limit
 from segsearch.service.settings import Settings
 
 # How long a thread may keep the interpreter's lock that another one waits for: Python's own 5 ms are longer than a
 # search takes.
 _TURN_S: Final = 0.0005
+# Connections that wait to be taken; asyncio takes as many in one go, some times before any can make room.
+_BACKLOG: Final = 2048
 
 
 class Companion(Protocol):
@@ -115,6 +118,7 @@ def serve_until_stopped(
     with listening:
         address = companion.bind(settings.grpc_port or 0) if companion else None
         try:
+            raise_limit()
             config = uvicorn_config(app, settings, context)
             sys.setswitchinterval(_TURN_S)
             # What is there by now stays: passing over it again and again would keep every request waiting.
@@ -135,6 +139,7 @@ def uvicorn_config(
     return uvicorn.Config(
         app, http=connection, log_level="warning", access_log=False, server_header=False, lifespan="off",
         proxy_headers=False, timeout_graceful_shutdown=settings.shutdown_s,
+        backlog=max(1, min(_BACKLOG, connection_cap() // 8)),
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )  # fmt: skip
 
