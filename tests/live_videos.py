@@ -35,6 +35,11 @@ def name_of(called, request=None, at_s=1_800_000_000):
     return Name(hashlib.sha256(called.encode()).digest(), hashlib.sha256(request.encode()).digest(), at_s, "header")
 
 
+def some_name_of(seed):
+    """Of every second upload that processes of the tests make; None for the others."""
+    return name_of(seed) if seed % 2 else None
+
+
 def put(store, video_id, seed=0, bundles=(BUNDLE,), frame_count=12):
     """Uploads such a video, scored by these bundles."""
     return store.put(

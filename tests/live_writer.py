@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from segsearch.service.index.live.store import LiveStore
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of, name_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of, some_name_of
 
 THREADS, POOL = 4, 12
 
@@ -33,8 +33,8 @@ def upload(store, seed, count):
         frame_count = frame_count_of(content)
         say("try", video_id, content)
         codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
-        name = name_of(content) if content % 2 else None
-        say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes, name).sequence)
+        stored = store.put(video_id, frames_of(content, frame_count), codes, some_name_of(content))
+        say("put", video_id, content, stored.sequence)
 
 
 def main():

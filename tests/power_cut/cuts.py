@@ -21,7 +21,7 @@ from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.view import View, live_over
 from segsearch.service.jobs.compaction import compact
-from tests.integration.test_live_crashes import check, last_acknowledged
+from tests.integration.test_live_crashes import check, check_names, last_acknowledged
 from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, codes_of, frames_of
 from tests.power_cut.disk import Disk, Fate
 from tests.power_cut.publisher import BASE_VIDEOS, base_codes
@@ -48,6 +48,7 @@ def check_live(index: Path, lines: list[list[str]]) -> LiveStore:
     last_acknowledged(lines, known)
     store = LiveStore.open(index / LIVE, SPACE, map_bytes=MAP_BYTES)
     check(store, known, tried)
+    check_names(store, lines)
     before = store.sequence
     assert before >= max((sequence for sequence, _ in known.values()), default=0)
     codes = {bundle: codes_of(7, bundle) for bundle in (BUNDLE, OTHER)}

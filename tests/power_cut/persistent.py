@@ -16,7 +16,7 @@ from segsearch.core.errors import SegsearchError
 from segsearch.service.index.format import LIVE
 from segsearch.service.index.live.store import LiveStore
 from tests.integration.test_live_crashes import is_whole
-from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of
+from tests.live_videos import BUNDLE, OTHER, SPACE, codes_of, frame_count_of, frames_of, some_name_of
 from tests.live_writer import say
 
 THREADS, POOL = 3, 3
@@ -40,7 +40,8 @@ def change(store, content, known, video_id):
             say("try", video_id, content)
             frame_count = frame_count_of(content)
             codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
-            say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)
+            stored = store.put(video_id, frames_of(content, frame_count), codes, some_name_of(content))
+            say("put", video_id, content, stored.sequence)
         known[video_id] = (wanted,)
     except SegsearchError as error:
         say("failed", video_id, error.code)

@@ -21,7 +21,7 @@ from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import BundleName, Skipped
 from segsearch.service.index.writer import GenerationWriter, Origin
 from segsearch.service.jobs.compaction import compact
-from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, codes_of, frame_count_of, frames_of
+from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, codes_of, frame_count_of, frames_of, some_name_of
 from tests.live_writer import say
 
 BASE_VIDEOS = 4
@@ -60,7 +60,8 @@ def change(store: LiveStore, content: int) -> None:
     frame_count = frame_count_of(content)
     say("try", video_id, content)
     codes = {bundle: codes_of(content, bundle, frame_count) for bundle in (BUNDLE, OTHER)}
-    say("put", video_id, content, store.put(video_id, frames_of(content, frame_count), codes).sequence)
+    stored = store.put(video_id, frames_of(content, frame_count), codes, some_name_of(content))
+    say("put", video_id, content, stored.sequence)
 
 
 def main() -> None:

@@ -1,14 +1,16 @@
 """Changes of the live store that have a name: done once, whoever repeats them, and told what came of it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import pytest
 
-from segsearch.core.errors import IdempotencyKeyReused, LiveStoreCorrupt
+from segsearch.core.errors import IdempotencyKeyReused, LiveStoreCorrupt, StorageFull
 from segsearch.service.index.live.format import DONE_PREFIX, META, done_key
 from segsearch.service.index.live.once import KEPT_S
 from segsearch.service.index.live.store import LiveStore
 from tests.live_videos import BUNDLE, SPACE, codes_of, frames_of, name_of, put
+from tests.unit.test_group_commit import handed_in_during_a_commit
 
 NOW_S = 1_800_000_000
 
@@ -77,25 +79,57 @@ def test_of_many_at_once_one_is_done(store):
     assert (len(answers), store.sequence) == (1, 1)
 
 
-def test_of_two_requests_by_one_name_at_once_one_is_refused_and_its_neighbours_are_stored(store):
-    def ask(number: int):
-        try:
-            return put_once(store, f"v{number}", number, "k" if number < 2 else f"k{number}", request=f"r{number}")
-        except IdempotencyKeyReused:
-            return None
+def test_of_two_requests_by_one_name_in_one_commit_one_is_refused_and_its_neighbours_are_stored(store):
+    answers = {}
 
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, range(16)))
-    assert sum(answer is None for answer in answers[:2]) == 1
-    assert None not in answers[2:]
-    assert store.sequence == 15
+    def ask(number):
+        try:
+            answers[number] = put_once(store, f"v{number}", number, f"k{number // 2}", request=f"r{number}")
+        except IdempotencyKeyReused:
+            answers[number] = None
+
+    handed_in_during_a_commit(store, ask, [8, 0, 2, 1, 4, 6])  # 8 is taken alone
+    assert [answers[number] is None for number in (8, 0, 2, 1, 4, 6)] == [False, False, False, True, False, False]
+    assert store.get("v1") is None
     store.verify()
 
 
-def test_what_could_not_be_done_is_not_remembered(store):
-    with pytest.raises(Exception, match="codes"):
-        store.put("a", frames_of(1), {BUNDLE: codes_of(1, BUNDLE)[:1].repeat(9, 0)}, name_of("k"))
-    assert store.first_answer(name_of("k")) is None
+def test_one_that_comes_twice_in_one_commit_is_done_once(store):
+    answers = []
+    handed_in_during_a_commit(store, lambda _: answers.append(store.delete("a", name_of("k"))), range(4))
+    assert (len(answers), len(set(answers)), store.sequence) == (4, 1, 1)
+
+
+def test_what_could_not_be_done_is_not_remembered(tmp_path):
+    def upload(number):
+        return store.put(f"v{number}", frames_of(1, 600), {}, name_of(number))
+
+    def upload_until_full():
+        for number in count():
+            stored.append(number)
+            upload(number)
+
+    stored = []
+    with LiveStore.open(tmp_path / "small", SPACE, map_bytes=6 << 20) as store:
+        with pytest.raises(StorageFull):
+            upload_until_full()
+        refused = stored.pop()
+        assert store.first_answer(name_of(refused)) is None
+        for number in stored:
+            store.delete(f"v{number}", name_of(f"delete {number}"))
+        assert not upload(refused).unchanged
+        assert store.get(f"v{refused}") is not None
+
+
+def test_what_is_stored_already_is_noted_without_being_written_again(store):
+    put(store, "a", 1, frame_count=700)
+    before = store._environment.values.numbers()
+    held = [(store._environment.values.folder / f"{number:016x}").stat().st_size for number in before]
+    assert store.put("a", frames_of(1, 700), {BUNDLE: codes_of(1, BUNDLE, 700)}, name_of("k")).unchanged
+    assert [(store._environment.values.folder / f"{number:016x}").stat().st_size for number in before] == held
+    put(store, "a", 2)
+    assert store.put("a", frames_of(1, 700), {BUNDLE: codes_of(1, BUNDLE, 700)}, name_of("k")).unchanged
+    assert store.get("a").sequence == 2
 
 
 def test_after_a_day_a_name_is_free_again(store):
@@ -118,6 +152,14 @@ def test_old_names_go_as_new_ones_come(store):
         store.delete(f"v{number}", name_of(f"new{number}", at_s=NOW_S + KEPT_S))
     assert all(store.first_answer(name_of(f"new{number}", at_s=NOW_S + KEPT_S)) for number in range(800))
     assert 800 <= names_in(store) < 800 + 100
+
+
+def test_what_a_busy_day_left_goes_with_the_first_of_a_quiet_one(store):
+    for number in range(1_000):
+        store.delete(f"v{number}", name_of(f"old{number}"))
+    for number in range(30):
+        store.delete(f"v{number}", name_of(f"new{number}", at_s=NOW_S + KEPT_S))
+    assert names_in(store) < 30 + 100
 
 
 def test_a_damaged_note_is_found_and_in_nobody_elses_way(store):

@@ -149,7 +149,6 @@ def test_the_last_commit_is_the_one_that_a_reader_sees_whichever_process_made_it
     program = """
 import sys
 from pathlib import Path
-from segsearch.service.index.live.snapshot import sequence_key
 from segsearch.service.index.live.store import LiveStore
 with LiveStore.open(Path(sys.argv[1]), sys.argv[2]) as store:
     store.delete("by another")

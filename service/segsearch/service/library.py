@@ -258,11 +258,11 @@ class SegmentLibrary:
         StorageFull, or IdempotencyKeyReused where the name stands for another change.
         """
         store = self._store()
-        first = None if name is None else store.first_answer(name)  # which took the video away
-        if first is not None:
-            return first
         if not len(self.view().places_of(video_id)) and not store.holds(video_id):
-            raise UnknownVideo(video_id)
+            first = None if name is None else store.first_answer(name)  # looked for last: it took the video away
+            if first is None:
+                raise UnknownVideo(video_id)
+            return first
         return _committed(partial(store.delete, video_id, name))
 
     def strip(self, video_id: str, tags: Sequence[str]) -> Strip:

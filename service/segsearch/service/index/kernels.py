@@ -51,7 +51,7 @@ def collect(codes, first, rows, lists, cuts):
                 near[columns[at]] = uint16(min(floors[row], uint32(_CODES - 1)))
                 n = uint64(filled[row])
             if code >= floors[row]:
-                ordinals[row, n], kept[row, n] = uint32(first + segment), code
+                ordinals[row, n], kept[row, n] = uint32(uint64(first) + segment), code
                 filled[row] = n + uint64(1)
 
 

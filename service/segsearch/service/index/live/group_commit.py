@@ -11,7 +11,6 @@ is tried alone: a bad one cannot fail its neighbours, and an error reaches exact
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Condition, Lock, Thread
@@ -24,6 +23,7 @@ from segsearch.service.index.live.format import COMMIT_BYTES, COMMIT_CHANGES
 from segsearch.service.index.live.operations import MakeRoom, Operation, Stored
 from segsearch.service.index.live.record import Place
 from segsearch.service.index.live.snapshot import Snapshot
+from segsearch.service.index.live.syncer import Syncer, Syncing
 
 _PATIENCE: Final = 0.5  # of the last commit's time, spent waiting for as many as came then
 _PATIENCE_COMING: Final = 2.0  # the same, for those that are on their way
@@ -38,17 +38,14 @@ class _Waiting:
     operation: Operation
     answer: Stored | None = None
     error: Exception | None = None
+    is_finished: bool = False
     _waits: Lock = field(default_factory=Lock)  # taken until there is an answer
 
     def __post_init__(self) -> None:
         self._waits.acquire()
 
-    @property
-    def is_finished(self) -> bool:
-        return not self._waits.locked()
-
     def finish(self, answer: Stored | None, error: Exception | None = None) -> None:
-        self.answer, self.error = answer, error
+        self.answer, self.error, self.is_finished = answer, error, True
         self._waits.release()
 
     def answered(self) -> Stored | None:
@@ -79,7 +76,7 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._changed = Condition()
         self._writer: Thread | None = None  # until the first operation
-        self._syncer = ThreadPoolExecutor(1, "live-store-sync")
+        self._syncer = Syncer(environment.sync)
         self._coming = 0  # operations that are being made
         self._closed = False
         self._last_count, self._last_s = 1, 0.0  # of the last commit: its operations, its duration
@@ -142,7 +139,7 @@ class GroupCommit:
             self._changed.notify()
         if self._writer is not None:
             self._writer.join()
-        self._syncer.shutdown()
+        self._syncer.close()
 
     def _write(self) -> None:
         """Commits until the store is closed and all is answered."""
@@ -181,7 +178,7 @@ class GroupCommit:
     def _commit(self, batch: Sequence[_Waiting]) -> None:
         """Answers each; whatever goes wrong belongs to the callers."""
         places = [place for waiting in batch for place in waiting.operation.places]
-        syncing = self._syncer.submit(self._environment.sync, places) if places else None
+        syncing = self._syncer.begin(places) if places else None
         try:
             self._commit_once_synced(batch, syncing)
         except _NotSynced:
@@ -199,7 +196,7 @@ class GroupCommit:
         return True
 
     def _commit_once_synced(
-        self, batch: Sequence[_Waiting], syncing: "Future[None] | None" = None, *, again: bool = False
+        self, batch: Sequence[_Waiting], syncing: Syncing | None = None, *, again: bool = False
     ) -> None:
         """syncing: brings what they will refer to to the disk; None: it is there. again: room was made for them.
 
@@ -242,7 +239,7 @@ class GroupCommit:
         waiting.finish(None, error)
 
     def _transact(
-        self, operations: Sequence[Operation], syncing: "Future[None] | None"
+        self, operations: Sequence[Operation], syncing: Syncing | None
     ) -> tuple[list[Stored | None], list[Place]]:
         """Answers, and places that were written to for nothing. Raises _NotSynced, or _InDoubt: it may be there all the
         same.
@@ -304,9 +301,9 @@ def _started(work: Callable[[], None]) -> Thread:
     return thread
 
 
-def _check_synced(syncing: "Future[None] | None") -> None:
+def _check_synced(syncing: Syncing | None) -> None:
     """Waits for a sync; raises _NotSynced where it failed."""
-    if syncing is not None and syncing.exception() is not None:
+    if syncing is not None and syncing.has_failed():
         raise _NotSynced
 
 

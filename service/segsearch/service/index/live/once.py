@@ -3,8 +3,8 @@ told what came of it the first time.
 
 Where it stands: `store` makes one of an operation, `group_commit` carries it out like any other. The commit that does
 it notes its name: both are on disk, or neither. After a day it may be forgotten. Nothing lists names by age: each that
-is noted looks at a few others, from a random place on, so that hardly more than a third more stand there than a day
-brought.
+is noted looks at a few others, from a random place on, and at many where all of these were old. At an even rate hardly
+more than a third more stand there than a day brought, and what a busy day left goes with the first of a quiet one.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from segsearch.service.index.live.snapshot import DIGEST_BYTES, Snapshot
 
 KEPT_S: Final = 24 * 3600
 _LOOKED_AT: Final = 4  # others, for each that is noted
+_LOOKED_ON: Final = 128  # where all of those were old
 _LENGTH: Final = struct.Struct("<Q")
 _DONE: Final = struct.Struct(f"<{DIGEST_BYTES}sQ")  # digest of what was asked, seconds since 1970
 
@@ -107,9 +108,13 @@ def _note(edit: Edit, name: Name, stored: Stored) -> None:
 
 def _forget_others(edit: Edit, now_s: int) -> None:
     begin = done_key(secrets.token_bytes(DIGEST_BYTES))
-    for key, value in list(islice(edit.snapshot.items(META, DONE_PREFIX, begin), _LOOKED_AT)):
-        if _is_old(key, value, now_s):
+    for count in (_LOOKED_AT, _LOOKED_ON):
+        found = list(islice(edit.snapshot.items(META, DONE_PREFIX, begin), count))
+        old = [key for key, value in found if _is_old(key, value, now_s)]
+        for key in old:
             edit.remove(META, key)
+        if len(old) < len(found):
+            break
 
 
 def _is_old(key: bytes, value: bytes, now_s: int) -> bool:

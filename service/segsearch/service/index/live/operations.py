@@ -23,6 +23,7 @@ from segsearch.service.index.live.format import CODES, CODES_DTYPE, FRAMES, FRAM
 from segsearch.service.index.live.record import Draft, Kind, Place
 from segsearch.service.index.live.snapshot import DIGEST_BYTES, Entry, Snapshot, sequence_key
 
+RECORD_BYTES: Final = 256  # of LMDB's file, for one short record at most
 _PADDING: Final = bytes(DIGEST_BYTES - 16)
 _DTYPES: Final[dict[Kind, np.dtype]] = {Kind.FRAMES: FRAMES_DTYPE, Kind.CODES: CODES_DTYPE}
 
@@ -107,6 +108,22 @@ class Put:
                 records = snapshot.codes_records(before)
                 return {bundle: Draft.again(record) for bundle, record in records.items()}
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Finds a video as it was to be stored, at a moment that has passed."""
+
+    video_id: str
+    stored: Stored
+    size_bytes: int = RECORD_BYTES  # of what notes it
+
+    @property
+    def places(self) -> list[Place]:
+        return []
+
+    def apply(self, _: Edit) -> Stored:
+        return self.stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +223,7 @@ def _same_frames(snapshot: Snapshot, before: Entry, digest: bytes, frames: np.nd
 
 
 def _differs(before: Entry, digest: bytes) -> bool:
-    """Whether other frames are stored for certain. A digest of version 1 tells nothing: it was a SHA-256."""
+    """Whether other frames are stored for certain. One of an earlier release, a SHA-256, tells nothing."""
     return before.deleted or (before.digest != digest and before.digest.endswith(_PADDING))
 
 

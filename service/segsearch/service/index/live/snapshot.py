@@ -271,7 +271,7 @@ class Snapshot:
                 raise self.damaged(META, taken_key(file), f"{taken} bytes, wanted at least {size_bytes}")
 
     def damaged(self, table: bytes, key: bytes, reason: str) -> LiveStoreCorrupt:
-        name = key.decode() if table == META else key.hex()
+        name = key.decode(errors="backslashreplace") if table == META else key.hex()
         return LiveStoreCorrupt(self.environment.path, f"table {table.decode()}, record {name}", reason)
 
     def _counters(self) -> tuple[Counters, int]:

@@ -7,7 +7,7 @@ counts changes, over all processes, and is never used twice.
 T frames, F codes a frame, S segments, C classes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from segsearch.service.index.live.once import Name, first_answer, once
 from segsearch.service.index.live.operations import (
     AddCodes,
     Delete,
+    Known,
+    Operation,
     Put,
     Stored,
     content_digest,
@@ -80,23 +82,24 @@ class LiveStore:
     ) -> Stored:
         """Stores or replaces a video. frames: (T, F) u8; codes: bundle digest -> (S, C) u16 score codes.
 
-        The same frames again, with no bundle that is new for them, write nothing. name: it is done once by it, and
-        repeated gets its first answer. Raises InvalidInput, IdempotencyKeyReused, StorageFull or StorageFailed; then
-        nothing is stored, unless it was the last write of a commit that failed.
+        The same frames again, with no bundle that is new for them, write nothing but the name. name: it is done once by
+        it, and repeated gets its first answer. Raises InvalidInput, IdempotencyKeyReused, StorageFull or StorageFailed;
+        then nothing is stored, unless it was the last write of a commit that failed.
         """
         _check_video(video_id, frames)
         for bundle, rows in codes.items():
             _check_codes(bundle, rows, len(frames))
         digest = content_digest(frames)
         with self._snapshot() as snapshot:
-            if name is None:
-                stored = _stored_before(snapshot, video_id, digest, frames, codes)
-            else:
-                stored = first_answer(snapshot, name)
-        if stored is not None:
+            first = None if name is None else first_answer(snapshot, name)
+            known = _stored_before(snapshot, video_id, digest, frames, codes) if first is None else None
+        if first is not None or (known is not None and name is None):
             self._environment.settle()
-            return stored
-        making = partial(Put.of, self._environment, video_id, digest, frames, codes)
+            return self._changed(first or known)
+        if known is not None:
+            making: Callable[[], Operation] = partial(Known, video_id, known)
+        else:
+            making = partial(Put.of, self._environment, video_id, digest, frames, codes)
         return self._changed(self._commits.carry_out(once(making, name)))
 
     def delete(self, video_id: str, name: Name | None = None) -> Stored:
