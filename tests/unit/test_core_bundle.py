@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -186,7 +188,34 @@ def test_a_directory_without_a_manifest_is_refused(tmp_path):
         Bundle.open(tmp_path)
 
 
-def test_a_model_that_has_a_second_name_on_disk_is_refused(directory, tmp_path):
-    (tmp_path / "elsewhere").hardlink_to(directory / "model.onnx")
-    with pytest.raises(BundleRefused, match="not a plain file of its own"):
+FILES = ("model.onnx", "vocabulary.csv", "manifest.json")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_has_a_second_name_on_disk_is_refused(directory, tmp_path, name):
+    (tmp_path / "elsewhere").hardlink_to(directory / name)
+    with pytest.raises(BundleRefused, match=f"{name} is missing or not a plain file of its own"):
+        Bundle.open(directory)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_a_pipe_is_refused_and_nobody_waits_for_what_comes_through(directory, name):
+    file = directory / name
+    file.unlink()
+    os.mkfifo(file)
+    with subprocess.Popen(["sh", "-c", 'echo {} > "$0"', str(file)]) as writer:  # so that whoever reads it goes on
+        with pytest.raises(BundleRefused, match=f"{name} is missing or not a plain file of its own"):
+            Bundle.open(directory)
+        writer.kill()
+
+
+def test_a_manifest_that_is_a_link_or_a_folder_is_refused(directory):
+    file, elsewhere = directory / "manifest.json", directory.parent / "elsewhere"
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
+    with pytest.raises(BundleRefused, match=r"manifest\.json is missing or not a plain file of its own"):
+        Bundle.open(directory)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(BundleRefused, match=r"manifest\.json is missing or not a plain file of its own"):
         Bundle.open(directory)

@@ -154,11 +154,9 @@ def _is_number(name: str) -> bool:
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:
-    file = directory / MANIFEST
-    if file.is_symlink() or file.stat().st_size > MANIFEST_LIMIT_BYTES:
-        raise BundleRefused(directory, f"{MANIFEST} is a link or larger than {MANIFEST_LIMIT_BYTES} bytes")
+    _check_plain(directory, MANIFEST, MANIFEST_LIMIT_BYTES)
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads((directory / MANIFEST).read_bytes())
     except (ValueError, RecursionError) as error:
         raise BundleRefused(directory, f"{MANIFEST} is not JSON: {error}") from None
     if not isinstance(document, dict):
