@@ -194,6 +194,18 @@ def test_jobs_long_ended_are_forgotten_and_what_is_no_job_stays(index, jobs, roo
         jobs.job("20260101-000000-00000000")
 
 
+def test_where_the_clock_was_set_back_the_newest_job_is_not_the_first_to_be_forgotten(index, jobs, root):
+    folder = index.root / "jobs"
+    for number in range(KEPT):
+        (folder / f"20990101-000000-{number:08x}").mkdir(parents=True)
+    started = []
+    for _ in range(2):
+        started.append(jobs.start(Wish(("new/*.tfrecord",)), Bundle.open(root / "two/tiny")).id)
+        jobs.cancel(started[-1])
+    assert [jobs.job(each).state for each in started] == [State.cancelled] * 2
+    assert sorted(each.name for each in folder.glob("2*"))[-2:] == started
+
+
 def test_progress_is_read_from_what_the_command_says():
     line = "reindex: 40/300 videos, 12 videos/s, 21 s left, 1/2 shards, 120 segments, 1,300 segments/s"
     assert _progress(f"tuned: 3\n{line}\nsome word\n") == Progress("reindex", 40, 300, "videos", 21)

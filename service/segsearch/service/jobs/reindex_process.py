@@ -204,14 +204,20 @@ class ReindexJobs:
         return self._folder / job_id
 
     def _new_folder(self) -> Path:
-        self._forget_old()
-        folder = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        """Its name is behind all others, also where the clock was set back: those with the first names go first."""
+        there = sorted(folder for folder in self._folder.iterdir() if _ID.fullmatch(folder.name))
+        name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        folder = self._folder / (max(name, _behind(there[-1].name)) if there else name)
+        for old in there[: 1 - KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
         folder.mkdir()
         return folder
 
-    def _forget_old(self) -> None:
-        for folder in sorted(folder for folder in self._folder.iterdir() if _ID.fullmatch(folder.name))[: 1 - KEPT]:
-            shutil.rmtree(folder, ignore_errors=True)
+
+def _behind(job_id: str) -> str:
+    """The id that comes next in the same second."""
+    second, _, number = job_id.rpartition("-")
+    return f"{second}-{int(number, 16) + 1:08x}"
 
 
 def _is_running(folder: Path) -> bool:
