@@ -40,6 +40,21 @@ def test_a_server_that_drains_answers_says_that_it_is_not_ready_and_ends_with_ze
         assert process.wait(TIMEOUT_S) == 0
 
 
+def test_a_connection_that_is_kept_ends_with_its_next_answer_while_a_server_drains(index, tiny_bundle):
+    with server(index, tiny_bundle, "--drain-s", DRAIN_S) as (url, process), httpx.Client(base_url=url) as kept:
+        search = {"tag": "Rain"}
+        assert "connection" not in kept.get("/search", params=search).headers
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + TIMEOUT_S
+        while (answer := kept.get("/search", params=search)).headers.get("connection") != "close":
+            assert time.monotonic() < deadline
+        for _ in range(5):  # on a new connection each
+            answer = kept.get("/search", params=search)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert kept.get("/tags").headers["connection"] == "close"
+        assert process.wait(TIMEOUT_S) == 0
+
+
 def test_a_second_sigterm_ends_the_draining(index, tiny_bundle):
     with server(index, tiny_bundle, "--drain-s", 3600) as (_, process):
         process.send_signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import json
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from segsearch.service.connection import Connection
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from tests.integration.test_serving_commands import command, server
@@ -110,6 +112,15 @@ def test_a_server_with_mutual_tls_answers_clients_of_its_authority_alone(index, 
             httpx.get(f"{url}/livez", verify=nobody)
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{url.replace('https', 'http')}/livez")
+
+
+def test_a_client_that_does_not_begin_with_tls_is_let_go_as_one_without_a_request(index, tiny_bundle, authority):
+    certificate, key = authority.issue("server")
+    options = ("--tls-certificate", certificate, "--tls-key", key, "--batch", 8)
+    with server(index, tiny_bundle, *options) as (url, _):
+        address = httpx.URL(url)
+        with socket.create_connection((address.host, address.port), timeout=3 * Connection.head_timeout_s) as silent:
+            assert silent.recv(1) == b""
 
 
 def test_an_open_server_says_so(index, tiny_bundle):

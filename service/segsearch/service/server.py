@@ -26,6 +26,7 @@ from segsearch.service.settings import Settings
 _TURN_S: Final = 0.0005
 # Connections that wait to be taken; asyncio takes as many in one go, some times before any can make room.
 _BACKLOG: Final = 2048
+_CLOSE: Final = (b"connection", b"close")
 
 
 class Companion(Protocol):
@@ -71,6 +72,10 @@ class _Announcing(uvicorn.Server):
         self._ends_s: float | None = None  # once it drains: when it stops
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.is_ssl:
+            # uvicorn has no option for it, and a connection is none of ours before: asyncio would wait for a minute.
+            loop, limit_s = asyncio.get_running_loop(), Connection.head_timeout_s
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=limit_s)  # type: ignore[method-assign]
         await super().startup(sockets)
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
@@ -85,8 +90,14 @@ class _Announcing(uvicorn.Server):
         self._drain()
         if sig == signal.SIGTERM and self._ends_s is None and self._settings.drain_s:
             self._ends_s = time.monotonic() + self._settings.drain_s
+            self._retire_connections()
         else:
             super().handle_exit(sig, frame)
+
+    def _retire_connections(self) -> None:
+        """From now on each answer is the last one on its connection, so that whoever keeps one goes elsewhere."""
+        self.config.encoded_headers.append(_CLOSE)  # from which uvicorn makes those of every answer, once a second
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
     async def on_tick(self, counter: int) -> bool:
         """See uvicorn.Server."""
