@@ -85,7 +85,11 @@ def comparison(message: pb.CompareGenerationsResponse) -> dict[str, object]:
 
 
 def model(message: pb.Model) -> dict[str, object]:
-    return {"bundle": bundle(message.bundle), "provider": message.provider, "precision": message.precision}
+    refused = {name: getattr(message.refused_load, name) for name in ("path", "reason", "at")}
+    return {
+        "bundle": bundle(message.bundle), "provider": message.provider, "precision": message.precision,
+        "refused_load": refused if message.HasField("refused_load") else None,
+    }  # fmt: skip
 
 
 def job(message: pb.Job) -> dict[str, object]:

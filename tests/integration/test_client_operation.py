@@ -65,8 +65,11 @@ def test_a_model_is_loaded_in_the_place_of_another(ask, served):
         loaded = ask(url, "load_model", path)
         assert (loaded.bundle.digest, loaded.precision) == (digest, "float32")
         assert {ask(other, "model") for other in served.urls} == {loaded}
+        assert loaded.refused_load is None
         with pytest.raises(ModelNotLoaded, match="three"):
             ask(url, "load_model", "three/tiny")
+        (told,) = {ask(other, "model") for other in served.urls}
+        assert (told.refused_load.path, "no manifest.json" in told.refused_load.reason) == ("three/tiny", True)
 
 
 @both

@@ -91,6 +91,7 @@ def test_the_bundle_in_use_is_named_with_what_runs_it(client, root, reloading):
         "bundle": {"name": "tiny", "version": 1, "digest": bundle.digest},
         "provider": reloading.scorer.provider,
         "precision": "float32",
+        "refused_load": None,
     }
 
 

@@ -14,15 +14,18 @@ import pytest
 from fastapi import FastAPI
 
 from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.access import check_routes
 from segsearch.service.rest.app import build_api
 from segsearch.service.rest.exchange import Exchanges
 from segsearch.service.rest.metrics import Metrics
+from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
 from tests.hostile_bodies import JSON, NPY, npy_of
+from tests.integration.test_model_reload import open_scorer
 from tests.library_fixtures import serving
 from tests.tiny_model import SPEC
 
@@ -254,6 +257,29 @@ def test_an_admin_action_leaves_one_line_with_key_and_request(client, keys, capl
         ("r-3", None, 401, "/generations/1:activate"),
     ]
     assert all(keys[scope].split(".")[2] not in caplog.text for scope in Scope)
+
+
+def test_it_says_what_a_body_asked_for_once_that_is_read(scorer, index, keys, caplog, tmp_path):
+    library = SegmentLibrary(
+        scorer, index, bundles=BundleFolder(tmp_path, open_scorer), jobs=ReindexJobs(index, tmp_path)
+    )
+    wish = {"shards": ["a*", "b*"], "bundle": "dbof/3"}
+    bodies = (("/models:load", {"path": "nowhere"}), ("/models:load", {"path": "../x"}), ("/reindex", wish))
+    with (
+        serving(library, Settings(port=0, keys=Path(keys["file"]))) as client,
+        caplog.at_level(logging.INFO, "segsearch.service"),
+    ):
+        for path, body in bodies:
+            for scope in ("admin", "read"):
+                client.post(path, json=body, headers=bearer(keys[scope]))
+        client.post("/models:load", json={"path": 5}, headers=bearer(keys["admin"]))
+    told = [(line["path"], line["status"], line.get("asked")) for line in events(caplog, "admin_action")]
+    assert told == [
+        ("/models:load", 422, {"path": "nowhere"}), ("/models:load", 403, None),
+        ("/models:load", 422, {"path": "../x"}), ("/models:load", 403, None),
+        ("/reindex", 422, {**wish, "skip_bad": False}), ("/reindex", 403, None),
+        ("/models:load", 422, None),
+    ]  # fmt: skip
 
 
 def test_a_deletion_leaves_one_too_whatever_becomes_of_it(client, keys, caplog):

@@ -1,6 +1,9 @@
 """Whatever both edges can do, they do alike: every operation through HTTP and through gRPC, of one library."""
 
+import json
+import os
 import time
+from datetime import UTC, datetime
 from io import BytesIO
 
 import httpx
@@ -105,20 +108,82 @@ def test_models(edges):
     assert rest.get("/models").json() == model(rpc.GetModel(pb.GetModelRequest()))
 
 
-def test_loading_a_model(index, tmp_path):
+@pytest.fixture
+def loading(index, tmp_path):
+    """Both edges of a library that may load the bundles `one`, which it uses, and `two`; and the folder of bundles."""
     for seed, name in enumerate(("one", "two")):
         write_tiny_bundle(tmp_path / name, seed=seed)
     bundles = BundleFolder(tmp_path, lambda found, tuning=None: OnnxScorer(found, batch=8, threads=1, tuning=tuning))
-    library = SegmentLibrary(OnnxScorer(Bundle.open(tmp_path / "one/tiny/1"), batch=8), index, bundles=bundles)
+    library = SegmentLibrary(
+        OnnxScorer(Bundle.open(tmp_path / "one/tiny/1"), batch=8), index, bundles=bundles,
+        jobs=ReindexJobs(index, tmp_path, bundles),
+    )  # fmt: skip
     with serving(library, LIMITS) as rest, stub_of(library, LIMITS) as rpc:
-        two = model(rpc.LoadModel(pb.LoadModelRequest(path="two/tiny")))
-        assert rest.get("/models").json() == two
-        one = rest.post("/models:load", json={"path": "one/tiny"}).json()
-        assert model(rpc.GetModel(pb.GetModelRequest())) == one != two
-        told = info(failure(rpc.LoadModel, pb.LoadModelRequest(path="three/tiny")))
-        assert rest.post("/models:load", json={"path": "three/tiny"}).json()["type"] == f"/problems/{told.reason}"
-        assert told.reason == "model-not-loaded"
+        yield rest, rpc, tmp_path
     library.close()
+
+
+def test_loading_a_model(loading):
+    rest, rpc, _ = loading
+    two = model(rpc.LoadModel(pb.LoadModelRequest(path="two/tiny")))
+    assert rest.get("/models").json() == two
+    one = rest.post("/models:load", json={"path": "one/tiny"}).json()
+    assert model(rpc.GetModel(pb.GetModelRequest())) == one != two
+    told = info(failure(rpc.LoadModel, pb.LoadModelRequest(path="three/tiny")))
+    assert rest.post("/models:load", json={"path": "three/tiny"}).json()["type"] == f"/problems/{told.reason}"
+    assert told.reason == "model-not-loaded"
+
+
+def test_what_is_told_of_a_load_that_was_refused_until_one_succeeds(loading):
+    rest, rpc, root = loading
+    began = datetime.now(UTC).replace(microsecond=0)
+    (write_tiny_bundle(root / "bad") / "setup.py").touch()
+    (write_tiny_bundle(root / "odd") / os.fsdecode(b"\xff")).touch()  # no text in any encoding that is sent
+    write_tiny_bundle(root / "other", names=NAMES[::-1])
+    assert rest.get("/models").json()["refused_load"] is None
+    for path, reason in (
+        ("bad/tiny", "unknown file setup.py"), ("odd/tiny", "unknown file ?"), ("other/tiny", "vocabulary"),
+        ("x" * 1000, "File name too long"),
+    ):  # fmt: skip
+        rest.post("/models:load", json={"path": path})
+        answer = rest.get("/models").json()
+        assert answer == model(rpc.GetModel(pb.GetModelRequest()))
+        refused = answer["refused_load"]
+        assert refused["path"] == path
+        assert reason in refused["reason"]
+        assert len(refused["reason"]) <= 1000
+        assert str(root) not in refused["reason"]
+        assert began <= datetime.fromisoformat(refused["at"]) <= datetime.now(UTC)
+        told = rest.get("/v2/models/tiny").json()["parameters"]
+        assert told == {f"refused_load_{name}": fact for name, fact in refused.items()}
+        assert "segsearch_model_load_failed 1.0" in rest.get("/metrics").text
+    rest.post("/models:load", json={"path": "../one"})  # leads elsewhere: it is no load
+    assert rest.get("/models").json()["refused_load"] == refused
+    assert model(rpc.LoadModel(pb.LoadModelRequest(path="two/tiny")))["refused_load"] is None
+    assert rest.get("/models").json() == model(rpc.GetModel(pb.GetModelRequest()))
+    assert "parameters" not in rest.get("/v2/models/tiny").json()
+    assert "segsearch_model_load_failed 0.0" in rest.get("/metrics").text
+
+
+def test_audit_lines_say_the_same_of_what_was_asked_for(loading, caplog):
+    rest, rpc, _ = loading
+    wish = {"shards": ["*.tfrecord", "x*"], "bundle": "two"}
+    with caplog.at_level("INFO", "segsearch.service"):
+        for path in ("two/tiny", "three", "../two"):
+            status = rest.post("/models:load", json={"path": path}).status_code
+            if status == 200:
+                rpc.LoadModel(pb.LoadModelRequest(path=path))
+            else:
+                failure(rpc.LoadModel, pb.LoadModelRequest(path=path))
+        rest.post("/reindex", json={**wish, "on_error": "skip"})
+        failure(rpc.StartReindex, pb.StartReindexRequest(**wish, skip_bad=True))
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "segsearch.service"]
+    told = [(line["status"], line["asked"]) for line in lines if line["event"] == "admin_action"]
+    loads = [{"path": path} for path in ("two/tiny", "three", "../two")]
+    assert [asked for _, asked in told] == [
+        asked for asked in (*loads, {**wish, "skip_bad": True}) for _ in ("rest", "rpc")
+    ]
+    assert [status for status, _ in told] == [200, "OK", *[422, "INVALID_ARGUMENT"] * 3]
 
 
 def test_jobs(index, scorer, shards):

@@ -222,14 +222,17 @@ def test_every_answer_has_a_request_id_and_the_callers_is_kept_where_it_is_plain
     assert dict(error.trailing_metadata())["x-request-id"] == "mine-2"
 
 
+def audit(caplog) -> list[dict[str, object]]:
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "segsearch.service"]
+    return [line for line in lines if line["event"] == "admin_action"]
+
+
 def test_an_admin_action_leaves_one_line_with_key_and_request(channel, keys, caplog):
     with caplog.at_level(logging.INFO, "segsearch.service"):
         for number, caller in enumerate(("admin", "read")):
             outcome(channel, "ActivateGeneration", [*bearer(keys[caller]), ("x-request-id", f"r-{number}")])
         outcome(channel, "ListTags", bearer(keys["admin"]))
-    lines = [json.loads(record.message) for record in caplog.records if record.name == "segsearch.service"]
-    told = [(line["request"], line["key"], line["status"], line["path"]) for line in lines
-            if line["event"] == "admin_action"]  # fmt: skip
+    told = [(line["request"], line["key"], line["status"], line["path"]) for line in audit(caplog)]
     assert told == [
         ("r-0", "admin", "OK", "ActivateGeneration"),
         ("r-1", "read", "PERMISSION_DENIED", "ActivateGeneration"),
@@ -237,10 +240,42 @@ def test_an_admin_action_leaves_one_line_with_key_and_request(channel, keys, cap
     assert all(keys[scope].split(".")[2] not in caplog.text for scope in Scope)
 
 
+ASKED = {
+    "ActivateGeneration": {"number": 1},
+    "LoadModel": {"path": "one"},
+    "StartReindex": {"shards": ["*.tfrecord"], "bundle": None, "skip_bad": False},
+    "CancelJob": {"id": "x"},
+}
+
+
+def test_it_says_what_was_asked_for_once_that_is_read(channel, keys, caplog):
+    assert ASKED.keys() == {method for method, (scope, _) in METHODS.items() if scope == "admin"}
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        for method in ASKED:
+            for caller in ("admin", "read"):
+                outcome(channel, method, bearer(keys[caller]))
+    assert [(line["path"], line["key"], line.get("asked")) for line in audit(caplog)] == [
+        line for method, asked in ASKED.items() for line in ((method, "admin", asked), (method, "read", None))
+    ]
+
+
+def test_what_is_longer_than_anything_that_is_taken_is_cut(channel, keys, caplog):
+    stub, key = SegmentSearchStub(channel), bearer(keys["admin"])
+    with caplog.at_level(logging.INFO, "segsearch.service"):
+        for path in ("x" * 1000, "x" * 1001):
+            failure(stub.LoadModel, pb.LoadModelRequest(path=path), metadata=key)
+        failure(stub.StartReindex, pb.StartReindexRequest(shards=["y" * 2000] * 101), metadata=key)
+        failure(stub.CancelJob, pb.CancelJobRequest(id="z" * 100_000), metadata=key)
+    whole, path, wish, job = [line["asked"] for line in audit(caplog)]
+    assert whole == {"path": "x" * 1000}
+    assert path == {"path": "x" * 999 + "\N{HORIZONTAL ELLIPSIS}"}
+    assert [len(pattern) for pattern in wish["shards"]] == [1000] * 100
+    assert len(job["id"]) == 1000
+
+
 def test_a_deletion_leaves_one_too_that_names_the_video(channel, keys, caplog):
     with caplog.at_level(logging.INFO, "segsearch.service"):
         for caller in ("write", "read"):
             outcome(channel, "DeleteVideo", bearer(keys[caller]))
-    lines = [json.loads(record.message) for record in caplog.records if record.name == "segsearch.service"]
-    told = [(line["key"], line["status"], line.get("video")) for line in lines if line["event"] == "admin_action"]
+    told = [(line["key"], line["status"], line.get("video")) for line in audit(caplog)]
     assert told == [("write", "FAILED_PRECONDITION", "v001"), ("read", "PERMISSION_DENIED", None)]

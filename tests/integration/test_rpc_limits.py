@@ -16,7 +16,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.errors import QueueFull
-from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rpc import calls
 from segsearch.service.scoring.scorer import NOBODY, Caller, Scores
@@ -271,40 +270,6 @@ def test_a_bug_is_an_incident_and_shows_nothing(tiny_bundle, index):
 
 
 # What the server says of itself
-
-
-def test_health_tells_what_readyz_tells(scorer, shards, tmp_path):
-    from segsearch.service.jobs.reindex import reindex
-
-    (tmp_path / "index").mkdir()
-    directory = IndexDirectory(tmp_path / "index")
-    library = SegmentLibrary(scorer, directory)
-    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-    with rpc_serving(library, Settings(shutdown_s=5)) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        watched = health.Watch(health_pb2.HealthCheckRequest(service="segsearch.v1.SegmentSearch"), timeout=TIMEOUT_S)
-        assert next(watched).status == not_serving
-        assert health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status == not_serving
-        reindex(scorer, shards, directory, keep=100)
-        library.refresh()
-        assert next(watched).status == serving  # nobody asked: the server looks every second
-        assert health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S).status == serving
-        unknown = failure(health.Check, health_pb2.HealthCheckRequest(service="nothing"))
-        assert unknown.code() is StatusCode.NOT_FOUND
-        watched.cancel()
-
-
-def test_those_who_watch_hear_that_the_server_ends_and_do_not_hold_it_up(served_library):
-    with rpc_serving(served_library, Settings(shutdown_s=20)) as channel:
-        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
-        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
-        began_s = time.monotonic()
-        heard = threading.Thread(target=lambda: told.append(next(watched).status))
-        told: list[int] = []
-        heard.start()
-    heard.join(TIMEOUT_S)
-    assert told == [health_pb2.HealthCheckResponse.NOT_SERVING]
-    assert time.monotonic() - began_s < 15
 
 
 def test_the_server_describes_itself(channel):

@@ -32,8 +32,9 @@ PARENT = "00f067aa0ba902b7"  # the caller's own span
 BATCH = 8  # segments: videos wait for each other until they have so many
 FULL = 5 * BATCH  # frames of a video that waits for no other
 PROVIDER = "CPUExecutionProvider"
-# What a metric's name may end in: base units, things that are counted, and what Prometheus has suffixes for.
-UNITS = {"bytes", "frames", "info", "seconds", "segments", "sequence", "total", "videos"}
+# What a metric's name may end in: base units, things that are counted, what Prometheus has suffixes for, and what is 1
+# where it is so.
+UNITS = {"bytes", "frames", "info", "seconds", "segments", "sequence", "total", "videos", "failed"}
 
 
 @dataclass(frozen=True)

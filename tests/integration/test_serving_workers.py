@@ -208,7 +208,14 @@ def test_a_bundle_is_loaded_by_all_workers_or_by_none(served):
     for client in clients:
         told = problem(client.post("/models:load", json={"path": "bad/tiny"}), 422, "model-not-loaded")
         assert "model.onnx has sha256" in told
+        refused = [other.get("/models").raise_for_status().json()["refused_load"] for other in clients]
+        assert refused[0] == refused[1]
+        assert told == f"{refused[0]['path']}: {refused[0]['reason']}; the bundle in use stays"
+        assert samples(client, "segsearch_model_load_failed") == {"0": 1, "1": 1}
     assert set(map(digest, clients)) == {two}
+    clients[1].post("/models:load", json={"path": "two/tiny"}).raise_for_status()
+    assert [client.get("/models").json()["refused_load"] for client in clients] == [None, None]
+    assert samples(clients[0], "segsearch_model_load_failed") == {"0": 0, "1": 0}
 
 
 def test_metrics_are_of_all_workers_each_with_its_number(served):

@@ -275,11 +275,13 @@ class Ready:
     bundle: Bundle  # that scores uploads
     streams: str  # of a frame, as "rgb:1024,audio:128"
     provider: str  # what ONNX Runtime really runs on
+    scoring: bool  # False: the model failed with the last uploads; searches are answered all the same
 
     @classmethod
     def of(cls, told: Any) -> "Ready":
         return cls(
-            Generation.of(told["generation"]), Bundle.of(told["bundle"]), told["streams"], told["provider"]
+            Generation.of(told["generation"]), Bundle.of(told["bundle"]), told["streams"], told["provider"],
+            told.get("scoring", True),
         )  # fmt: skip
 
 

@@ -9,16 +9,33 @@ State = Literal["running", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedLoad:
+    """A load that left the bundle in use where it was."""
+
+    path: str  # as it was asked for
+    reason: str
+    at: str  # ISO 8601, UTC
+
+    @classmethod
+    def of(cls, told: Any) -> "RefusedLoad":
+        return cls(told["path"], told["reason"], told["at"])
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """The model that scores uploads."""
 
     bundle: Bundle
     provider: str  # what ONNX Runtime really runs on
     precision: str  # which of the bundle's models
+    refused_load: RefusedLoad | None = None  # the last load, where it was refused; an older service tells none
 
     @classmethod
     def of(cls, told: Any) -> "Model":
-        return cls(Bundle.of(told["bundle"]), told["provider"], told["precision"])
+        refused = told.get("refused_load")
+        return cls(
+            Bundle.of(told["bundle"]), told["provider"], told["precision"], RefusedLoad.of(refused) if refused else None
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,11 @@ def _side_by_side(came: list[Any]) -> dict[str, Any]:
 
 def _in_use(came: list[Any]) -> dict[str, Any]:
     (model,) = came
-    return {"bundle": _bundle(model.bundle), "provider": model.provider, "precision": model.precision}
+    refused = _members(model.refused_load) if model.HasField("refused_load") else None
+    return {
+        "bundle": _bundle(model.bundle), "provider": model.provider, "precision": model.precision,
+        "refused_load": refused,
+    }  # fmt: skip
 
 
 def _job_told(came: list[Any]) -> dict[str, Any]:

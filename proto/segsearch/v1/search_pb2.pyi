@@ -326,14 +326,26 @@ class GetModelRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("bundle", "provider", "precision")
+    __slots__ = ("bundle", "provider", "precision", "refused_load")
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_LOAD_FIELD_NUMBER: _ClassVar[int]
     bundle: Bundle
     provider: str
     precision: str
-    def __init__(self, bundle: _Optional[_Union[Bundle, _Mapping]] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
+    refused_load: RefusedLoad
+    def __init__(self, bundle: _Optional[_Union[Bundle, _Mapping]] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., refused_load: _Optional[_Union[RefusedLoad, _Mapping]] = ...) -> None: ...
+
+class RefusedLoad(_message.Message):
+    __slots__ = ("path", "reason", "at")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    reason: str
+    at: str
+    def __init__(self, path: _Optional[str] = ..., reason: _Optional[str] = ..., at: _Optional[str] = ...) -> None: ...
 
 class LoadModelRequest(_message.Message):
     __slots__ = ("path",)

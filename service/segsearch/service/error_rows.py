@@ -27,6 +27,7 @@ class Row(NamedTuple):
 
 _DAMAGED_INDEX = "The index cannot be served; the operator finds the reason in the log."
 _BAD_MODEL = "The model cannot be used; the operator finds the reason in the log."
+_NOT_SCORING = "The model does not score at present; the operator finds the reason in the log."
 _NOT_INSTALLED = "A package that this needs is not installed here; the operator finds its name in the log."
 _NOT_HERE = "This cannot happen while serving; the operator finds the reason in the log."
 
@@ -77,6 +78,7 @@ TABLE: Final[dict[type[SegsearchError], Row]] = {
     errors.SignatureRefused: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.OutputNotFinite: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.GoldenMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
+    errors.ScoringFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_SCORING, True),
     errors.CheckpointMismatch: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _BAD_MODEL, True),
     errors.ExportFailed: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),
     errors.ConfigError: Row(HTTPStatus.INTERNAL_SERVER_ERROR, _NOT_HERE, True),

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from segsearch.core.bundle import Bundle
-from segsearch.core.errors import InputTooLarge, InvalidInput, UnknownModel
+from segsearch.core.errors import InputTooLarge, InvalidInput, ScoringFailed, UnknownModel
 from segsearch.core.manifest import Manifest
 from segsearch.core.score_codes import encode_probabilities
 from segsearch.core.segments import segment_count
@@ -114,6 +114,13 @@ def served(library: SegmentLibrary, asked: ModelName) -> Bundle:
     bundle = library.scorer.bundle
     asked.check(bundle)
     return bundle
+
+
+def check_ready(library: SegmentLibrary) -> None:
+    """Raises Draining, NoGeneration, or ScoringFailed where frames should not be sent here now."""
+    library.ready_view()
+    if not library.is_scoring():
+        raise ScoringFailed("its last videos failed")
 
 
 def begin(library: SegmentLibrary, request: Request, caller: Caller) -> Begun:

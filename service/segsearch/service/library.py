@@ -50,6 +50,7 @@ from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.page_making import head_page, moment_page, page_found, tell_search, with_best
 from segsearch.service.page_memory import Asked, PageMemory
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
+from segsearch.service.refused_load import LastLoad, OwnLastLoad, RefusedLoad
 from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.scoring.bundle_folder import BundleFolder
 from segsearch.service.scoring.scorer import NOBODY, Caller, Scorer, Scores, awaited
@@ -91,17 +92,18 @@ class SegmentLibrary:
         bundles: BundleFolder | None = None,
         jobs: ReindexJobs | None = None,
         load_in_all: Callable[[str], None] | None = None,
+        last_load: LastLoad | None = None,
         pages: PageMemory | None = None,
     ):
         """store: where uploads go; without one nothing can be added, and only the generation is searched. bundles:
         whose models may take the scorer's place. jobs: what may be started. load_in_all: loads a bundle where other
-        processes answer as one with this: it has each `prove` it and `use` it, or raises ModelNotLoaded. pages: where
-        pages that were found are remembered.
+        processes answer as one with this: it has each `prove` it and `use` it, or raises ModelNotLoaded. last_load:
+        where they keep how the last load ended. pages: where pages that were found are remembered.
 
         Raises GenerationCorrupt, VocabularyMismatch or FeatureSpaceMismatch where an index cannot be served.
         """
         self._in_use, self._bundles, self._loading = ScorerInUse(scorer), bundles, threading.Lock()
-        self._load_in_all = load_in_all
+        self._load_in_all, self._last_load = load_in_all, last_load or OwnLastLoad()
         self.index, self.store, self._jobs = index, store, jobs
         self._comparisons = Comparisons(index)
         self._draining = False
@@ -126,14 +128,30 @@ class SegmentLibrary:
         Videos that were begun end on the old one. Raises NotConfigured, InvalidInput, ModelNotLoaded or ModelUnfit:
         then the old one stays.
         """
-        if self._load_in_all is None:
-            with self._loading:
-                self.use(self.prove(path))
-        else:
-            with _refusal_noted(path):
-                self._bundle_folder().fitting(path, self.scorer.bundle)  # what others refuse is said in words alone
-            self._load_in_all(path)
+        with self._loading:  # so that what is told of the last load is that of the last one
+            try:
+                self._load(path)
+            except ModelNotLoaded as error:
+                self._last_load.ended(RefusedLoad.now(error))
+                raise
+            self._last_load.ended(None)
         return self.scorer.bundle
+
+    def _load(self, path: str) -> None:
+        if self._load_in_all is None:
+            self.use(self.prove(path))
+            return
+        with _refusal_noted(path):
+            self._bundle_folder().fitting(path, self.scorer.bundle)  # what others refuse is said in words alone
+        self._load_in_all(path)
+
+    @property
+    def refused_load(self) -> RefusedLoad | None:
+        """The last load, where it was refused; None once one has succeeded since.
+
+        What is no path below the folder of bundles is refused before it is a load.
+        """
+        return self._last_load.refused()
 
     def prove(self, path: str) -> BatchingScorer:
         """A scorer of the bundle at a path, proved and warm, that `use` may take; raises what `load` does."""
@@ -182,6 +200,10 @@ class SegmentLibrary:
         if self._draining:
             raise Draining
         return self.view()
+
+    def is_scoring(self) -> bool:
+        """False where the model has failed with the last videos; searches are answered all the same."""
+        return self._in_use.works()
 
     def refresh(self) -> None:
         """Switches to the published generation before it returns, if that can be served."""

@@ -16,6 +16,7 @@ from segsearch.core.errors.bundles import (
     ModelNotLoaded,
     ModelUnfit,
     OutputNotFinite,
+    ScoringFailed,
     SignatureMismatch,
     SignatureRefused,
 )
@@ -60,8 +61,8 @@ __all__ = [
     "InputTooLarge", "InvalidInput", "InvalidPageToken", "KeyFileRefused", "LackingScores", "LiveStoreCorrupt",
     "LiveStoreMissing", "MatrixRefused", "MissingExtra", "ModelNotLoaded", "ModelUnfit", "NoEmbeddings", "NoFiles",
     "NoGeneration", "NoTagInCommon", "NotAcceptable", "NotConfigured", "NotIndexing", "OutputNotFinite",
-    "PageTokenExpired", "QueueFull", "RateLimited", "SegsearchError", "ServiceRefused", "ServiceTooSlow",
-    "ServiceUnreachable", "SignatureMismatch", "SignatureRefused", "StorageFailed", "StorageFull", "TooManyCalls",
-    "TooSlow", "Unauthorised", "UnknownGeneration", "UnknownJob", "UnknownModel", "UnknownTag", "UnknownVideo",
-    "UnsupportedContent", "VocabularyMismatch", "restored",
+    "PageTokenExpired", "QueueFull", "RateLimited", "ScoringFailed", "SegsearchError", "ServiceRefused",
+    "ServiceTooSlow", "ServiceUnreachable", "SignatureMismatch", "SignatureRefused", "StorageFailed", "StorageFull",
+    "TooManyCalls", "TooSlow", "Unauthorised", "UnknownGeneration", "UnknownJob", "UnknownModel", "UnknownTag",
+    "UnknownVideo", "UnsupportedContent", "VocabularyMismatch", "restored",
 ]  # fmt: skip

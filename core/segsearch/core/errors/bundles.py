@@ -1,4 +1,4 @@
-"""Models as they are packed, checked and loaded."""
+"""Models as they are packed, checked, loaded and run."""
 
 from pathlib import Path
 
@@ -77,3 +77,13 @@ class ModelUnfit(ModelNotLoaded):
     """A sound bundle of other classes or other features than the index that is served."""
 
     code = "model-unfit"
+
+
+class ScoringFailed(SegsearchError):
+    """A model that could not be run for no fault of what it was given: memory, a device or its driver; it may pass."""
+
+    code = "scoring-failed"
+
+    def __init__(self, reason: str, retry_after_s: int = 5):
+        super().__init__(f"the model does not score ({reason}); wanted scores: try again in {retry_after_s} s")
+        self.reason, self.retry_after_s = reason, retry_after_s

@@ -45,6 +45,7 @@ class CommonBundle:
         self._plan, self._workers, self._proof_s = plan, workers, proof_s
         self._lock = threading.Lock()  # guards plan and digest: nobody starts with another bundle while one is loaded
         self._digest: str | None = None  # of the bundle in use
+        self._refused: dict[str, str] | None = None  # the last load, where it was
 
     def plan(self, worker: WorkerProcess) -> Plan:
         """What a worker that starts is to serve."""
@@ -77,6 +78,14 @@ class CommonBundle:
             self._keep_to(told[0]["directory"], told[0]["digest"])
             _have_used(crew, told[0]["digest"])
             return None
+
+    def refused_load(self) -> dict[str, str] | None:
+        """The last load of whichever worker was asked, where it was refused."""
+        return self._refused
+
+    def load_ended(self, refused: dict[str, str] | None) -> None:
+        """A worker says how a load ended."""
+        self._refused = refused
 
     def _keep_to(self, directory: str, digest: str) -> None:
         self._plan, self._digest = replace(self._plan, bundle=Path(directory)), digest

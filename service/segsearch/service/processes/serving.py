@@ -20,6 +20,7 @@ from segsearch.service.jobs.catching_up import CatchingUp
 from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.processes.plan import Plan
+from segsearch.service.refused_load import LastLoad
 from segsearch.service.rest.app import build
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.scoring.batching_scorer import BatchingScorer
@@ -40,6 +41,7 @@ class Crew:
     """What a process has in common with others that answer as one with it."""
 
     load: Callable[[str], None]  # a bundle into all of them; raises ModelNotLoaded
+    last_load: LastLoad  # of whichever of them was asked for it
     metrics: Collector  # of all of them
     buckets: Buckets  # that they all spend from
 
@@ -114,8 +116,9 @@ def _library(plan: Plan, crew: Crew | None) -> Iterator[SegmentLibrary]:
         loadable = BundleFolder(settings.bundles, open_scorer, settings.bundle_key) if settings.bundles else None
         jobs = ReindexJobs(directory, settings.data, loadable, _as_here(plan)) if settings.data else None
         library = SegmentLibrary(
-            scorer, directory, store, bundles=loadable, jobs=jobs, load_in_all=crew.load if crew else None
-        )
+            scorer, directory, store, bundles=loadable, jobs=jobs, load_in_all=crew.load if crew else None,
+            last_load=crew.last_load if crew else None,
+        )  # fmt: skip
         stack.callback(library.close)
         yield library
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from segsearch.service import events
 from segsearch.service.processes.link import Answers, Link, LinkEnded
 from segsearch.service.processes.plan import Plan
 from segsearch.service.processes.serving import Crew, Serving, assembled
+from segsearch.service.refused_load import RefusedLoad
 from segsearch.service.scoring.batching_scorer import BatchingScorer
 from segsearch.service.security.shared_buckets import SharedBuckets
 
@@ -45,7 +47,8 @@ class Worker:
         events.to_stderr(worker=told["worker"])
         try:
             with closing(SharedBuckets(Path(told["buckets"]))) as buckets:
-                crew = Crew(load=self._load, metrics=_Everywhere(self._link), buckets=buckets)
+                metrics, last_load = _Everywhere(self._link), _CommonLastLoad(self._link)
+                crew = Crew(load=self._load, last_load=last_load, metrics=metrics, buckets=buckets)
                 with assembled(TypeAdapter(Plan).validate_python(told["plan"]), crew) as self._serving:
                     self._serve(self._serving, compacts=told["worker"] == 0)
         except (SegsearchError, OSError) as error:
@@ -118,6 +121,22 @@ class _Everywhere(Collector):
                 for sample, labels, value in samples:
                     family.add_sample(sample, {**labels, "worker": str(worker)}, value)
         return iter(families.values())
+
+
+class _CommonLastLoad:
+    """How the last load ended, whichever worker was asked for it: the parent keeps it."""
+
+    def __init__(self, link: Link):
+        self._link = link
+
+    def refused(self) -> RefusedLoad | None:
+        """See LastLoad."""
+        told = self._link.call("refused_load")
+        return RefusedLoad(**told) if told else None
+
+    def ended(self, refused: RefusedLoad | None) -> None:
+        """See LastLoad."""
+        self._link.call("load_ended", asdict(refused) if refused else None)
 
 
 @contextmanager

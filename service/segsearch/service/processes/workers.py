@@ -139,7 +139,8 @@ class Workers:
         answers: Answers = {
             "plan": partial(self._planned, worker), "admit": partial(self._bundle.admit, worker),
             "serving": partial(self._serving, worker), "failed": partial(self._failed, worker),
-            "load": self._bundle.load, "metrics": self._metrics,
+            "load": self._bundle.load, "refused_load": self._bundle.refused_load, "load_ended": self._bundle.load_ended,
+            "metrics": self._metrics,
         }  # fmt: skip
         worker.link = Link(ours, answers, ours.close)
 

@@ -221,6 +221,7 @@ class Ready(_Answer):
     bundle: Annotated[BundleAnswer, Field(description="The bundle that scores uploads.")]
     streams: Annotated[str, Field(description="Feature streams of a frame, in order.", examples=["rgb:1024,audio:128"])]
     provider: Annotated[str, Field(description="The ONNX Runtime provider that really runs.")]
+    scoring: Annotated[bool, Field(description="False while the model fails: uploads are refused, searches are not.")]
 
 
 class Problem(BaseModel):

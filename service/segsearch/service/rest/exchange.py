@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segsearch.service.bounded import Asked
 from segsearch.service.events import log
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.security.keys import Scope as KeyScope
@@ -33,6 +34,7 @@ class Exchange:
     key_id: str | None = None
     needs: KeyScope | None = None  # what its route asks of a key
     let_in: KeyScope | None = None  # as what its key was let in: that is looked at, and counted, once
+    asked: Asked | None = None  # what its body asks for, where an audit line is to say it; None: not read
     problem: str | None = None  # code of the problem document that answers it
     status: int = 0  # 0: no answer was begun
 
@@ -73,7 +75,8 @@ class Exchanges:
     def _audit(self, scope: Scope, exchange: Exchange) -> None:
         """Before the answer leaves: who has it can count on its line being there."""
         if exchange.needs is KeyScope.admin or scope["method"] == "DELETE":
-            log("admin_action", **_facts(scope, exchange))
+            asked: dict[str, Any] = {} if exchange.asked is None else {"asked": exchange.asked}
+            log("admin_action", **_facts(scope, exchange), **asked)
 
     def _note(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", None)  # without converters

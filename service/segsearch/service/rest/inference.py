@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from segsearch.core.errors import UnsupportedContent
 from segsearch.core.segments import segment_count
-from segsearch.service.inference import EXTENSIONS, SERVER, Answer, ModelName, begin, served
+from segsearch.service.inference import EXTENSIONS, SERVER, Answer, ModelName, begin, check_ready, served
 from segsearch.service.library import Begun
 from segsearch.service.rest.access import PUBLIC, READ, WRITE
 from segsearch.service.rest.answer_coding import encoded
@@ -72,32 +72,39 @@ def live(_: Nothing) -> Live:
 
 @router.get("/v2/health/ready", responses=failures(422, 503), dependencies=[PUBLIC])
 def ready(edge: EdgeDep, _: Nothing) -> Ready:
-    """What `/readyz` says."""
-    edge.library.ready_view()
+    """What `/readyz` says, and whether the model scores."""
+    check_ready(edge.library)
     return Ready()
 
 
-@router.get("/v2/models/{name}", responses=failures(404, 422), dependencies=[READ])
+_METADATA: Final[dict[str, Any]] = {
+    "responses": failures(404, 422),
+    "dependencies": [READ],
+    "response_model_exclude_none": True,  # the protocol knows no null
+}
+
+
+@router.get("/v2/models/{name}", **_METADATA)
 def model(edge: EdgeDep, _: Nothing, asked: AnyVersion) -> ModelMetadata:
     """Which tensors the model takes and gives."""
-    return ModelMetadata.of(served(edge.library, asked))
+    return ModelMetadata.of(served(edge.library, asked), edge.library.refused_load)
 
 
-@router.get("/v2/models/{name}/versions/{version}", responses=failures(404, 422), dependencies=[READ])
+@router.get("/v2/models/{name}/versions/{version}", **_METADATA)
 def model_version(edge: EdgeDep, _: Nothing, asked: OneVersion) -> ModelMetadata:
     """Which tensors this version of the model takes and gives."""
-    return ModelMetadata.of(served(edge.library, asked))
+    return ModelMetadata.of(served(edge.library, asked), edge.library.refused_load)
 
 
 @router.get("/v2/models/{name}/ready", responses=failures(404, 422, 503), dependencies=[PUBLIC])
 def model_ready(edge: EdgeDep, _: Nothing, asked: AnyVersion) -> ModelReady:
-    """Whether the model is served, and what `/readyz` says."""
+    """Whether the model is served and scores, and what `/readyz` says."""
     return _ready(edge, asked)
 
 
 @router.get("/v2/models/{name}/versions/{version}/ready", responses=failures(404, 422, 503), dependencies=[PUBLIC])
 def model_version_ready(edge: EdgeDep, _: Nothing, asked: OneVersion) -> ModelReady:
-    """Whether this version of the model is served, and what `/readyz` says."""
+    """Whether this version of the model is served and scores, and what `/readyz` says."""
     return _ready(edge, asked)
 
 
@@ -151,5 +158,5 @@ def _check_kind(request: Request) -> None:
 
 def _ready(edge: Edge, asked: ModelName) -> ModelReady:
     name = served(edge.library, asked).manifest.name
-    edge.library.ready_view()
+    check_ready(edge.library)
     return ModelReady(name=name)

@@ -1,6 +1,7 @@
 """What `/v2` answers, as OpenAPI describes it, and the writing of tensors: as JSON, or behind it."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segsearch.core.bundle import Bundle
 from segsearch.service.inference import PLATFORM, Answer, ModelName, Tensor, input_tensors, output_tensors
+from segsearch.service.refused_load import RefusedLoad
 from segsearch.service.rest.inference_body import BINARY, JSON, LENGTH_HEADER
 
 
@@ -62,14 +64,19 @@ class ModelMetadata(_Answer):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: Annotated[
+        dict[str, str] | None,
+        Field(description="`refused_load_path`, `_reason` and `_at`, where the last load of a bundle was refused."),
+    ] = None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "ModelMetadata":
+    def of(cls, bundle: Bundle, refused: RefusedLoad | None) -> "ModelMetadata":
         served = ModelName.of(bundle)
         return cls(
             name=served.name, versions=[served.version], platform=PLATFORM,
             inputs=[TensorMetadata.of(tensor) for tensor in input_tensors(bundle)],
             outputs=[TensorMetadata.of(tensor) for tensor in output_tensors(bundle)],
+            parameters={f"refused_load_{name}": fact for name, fact in asdict(refused).items()} if refused else None,
         )  # fmt: skip
 
 

@@ -8,9 +8,11 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.convertors import Convertor, register_url_convertor
 
+from segsearch.service.bounded import asked_for
 from segsearch.service.jobs.reindex_process import Job, State, Wish
 from segsearch.service.rest.access import ADMIN, READ
 from segsearch.service.rest.edge import EdgeDep, Nothing, failures
+from segsearch.service.rest.exchange import exchange_of
 from segsearch.service.rest.json_body import described, read_json
 
 router = APIRouter()
@@ -115,6 +117,7 @@ async def reindex(request: Request, response: Response, edge: EdgeDep, _: Nothin
     jobs = edge.library.jobs
     asked = await read_json(request, ReindexBody)
     wish = Wish(tuple(asked.shards), asked.bundle, skip_bad=asked.on_error == "skip")
+    exchange_of(request.scope).asked = asked_for(**asdict(wish))
     job = await run_in_threadpool(jobs.start, wish, edge.library.scorer.bundle)
     response.headers["location"] = f"/jobs/{job.id}"
     return JobAnswer.of(job)

@@ -69,6 +69,8 @@ class _InUse(Collector):
         bundle = self._library.scorer.bundle
         name = {"name": bundle.manifest.name, "version": str(bundle.manifest.version), "digest": bundle.digest}
         yield _info("segsearch_bundle", "The bundle that scores uploads.", name)
+        failed = self._library.refused_load is not None
+        yield GaugeMetricFamily("segsearch_model_load_failed", "1: the last load of a bundle was refused.", int(failed))
         yield _info("segsearch_build", "The release that runs.", {"version": version("segsearch")})
         try:
             view = self._library.view()

@@ -29,6 +29,11 @@ MEDIA_TYPE: Final = "application/problem+json"
 INFERENCE_PATH: Final = "/v2/"  # below it an error is also what the Open Inference Protocol calls one
 DETAIL_LIMIT: Final = 1000  # characters: what a request makes us quote need not come back whole
 
+# What says itself when to come back.
+_COME_BACK: Final = (
+    errors.RateLimited, errors.QueueFull, errors.TooManyCalls, errors.IdempotencyKeyBusy, errors.ScoringFailed
+)  # fmt: skip
+
 Handler = Callable[[Request, Exception], Response]
 
 
@@ -117,7 +122,7 @@ def _headers(error: SegsearchError) -> dict[str, str]:
     """What an error tells a client's machinery."""
     if isinstance(error, errors.Unauthorised):
         return {"WWW-Authenticate": 'Bearer realm="segsearch"'}
-    if isinstance(error, errors.RateLimited | errors.QueueFull | errors.TooManyCalls | errors.IdempotencyKeyBusy):
+    if isinstance(error, _COME_BACK):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, errors.TooSlow):
         return {"Connection": "close"}  # or the rest of the body, which nobody waits for, would keep it open

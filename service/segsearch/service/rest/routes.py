@@ -122,12 +122,13 @@ def livez(_: Nothing) -> Alive:
 
 @router.get("/readyz", responses=failures(422, 503), dependencies=[PUBLIC])
 def readyz(edge: EdgeDep, _: Nothing) -> Ready:
-    """Whether searches can be answered, from which generation, and what runs the model."""
+    """Whether searches can be answered, from which generation, what runs the model, and whether that scores now."""
     return Ready(
         generation=GenerationAnswer.of(edge.library.ready_view().manifest),
         bundle=BundleAnswer.of(edge.library.scorer.bundle),
         streams=str(edge.reader.rules.spec),
         provider=edge.library.scorer.provider,
+        scoring=edge.library.is_scoring(),
     )
 
 

@@ -23,6 +23,7 @@ import grpc
 from google.rpc.status_pb2 import Status
 
 from segsearch.core.errors import DeadlinePassed, InvalidInput, SegsearchError, TooManyCalls
+from segsearch.service.bounded import Asked
 from segsearch.service.error_rows import row_of
 from segsearch.service.events import log
 from segsearch.service.refusals import REFUSED, Refusals
@@ -88,8 +89,8 @@ class Call:
     """One rpc. As a context it ends the rpc: what is raised within becomes the status that answers it."""
 
     __slots__ = (
-        "_calls", "_crowd", "_needs", "_refusal", "_started_s", "_trace", "context", "key_id", "lasting", "method",
-        "patience_ends_s", "problem", "request_id", "video",
+        "_calls", "_crowd", "_needs", "_refusal", "_started_s", "_trace", "asked", "context", "key_id", "lasting",
+        "method", "patience_ends_s", "problem", "request_id", "video",
     )  # fmt: skip
 
     def __init__(self, calls: Calls, method: str, context: grpc.ServicerContext):
@@ -104,6 +105,7 @@ class Call:
         self.key_id: str | None = None
         self.problem: str | None = None
         self.video: str | None = None  # that it deletes
+        self.asked: Asked | None = None  # what it asks for, where an audit line is to say it; None: not read
         self.request_id = _request_id(context)
 
     def __enter__(self) -> "Call":
@@ -238,8 +240,9 @@ class Call:
         seconds = time.perf_counter() - self._started_s
         self._calls.metrics.answered(self.method, code, self.problem, seconds)
         if self._needs is Scope.admin or self.method == "DeleteVideo":
-            facts = self._facts() | ({} if self.video is None else {"video": self.video})
-            log("admin_action", **facts, status=code)
+            known: dict[str, Any] = {"video": self.video, "asked": self.asked}
+            facts = {name: fact for name, fact in known.items() if fact is not None}
+            log("admin_action", **self._facts(), **facts, status=code)
         if self._calls.log_requests:
             log("request", **self._facts(), status=code, problem=self.problem, seconds=round(seconds, 6))
         if self._trace is not None:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from segsearch.core.errors import SegsearchError
 from segsearch.core.segments import segment_count
 from segsearch.inference import open_inference_pb2 as pb
-from segsearch.service.inference import EXTENSIONS, SERVER, Answer, ModelName, begin, served
+from segsearch.service.inference import EXTENSIONS, SERVER, Answer, ModelName, begin, check_ready, served
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rpc.calls import Call, Calls
 from segsearch.service.rpc.inference_messages import answer_message, checked_request, metadata_message, read_request
@@ -75,7 +75,7 @@ class InferenceServicer:
 
     def _is_ready(self) -> bool:
         try:
-            self._library.ready_view()
+            check_ready(self._library)
         except (SegsearchError, OSError):
             return False
         return True

@@ -18,6 +18,7 @@ from segsearch.service.index.live.operations import Stored
 from segsearch.service.index.manifest import Manifest
 from segsearch.service.jobs.reindex_process import Job
 from segsearch.service.pages import MomentPage, Page, ScoredVideo, SimilarPage, Strip, TagList
+from segsearch.service.refused_load import RefusedLoad
 from segsearch.service.rpc.requests import PAGE_LIMIT, Upload
 from segsearch.service.scoring.scorer import Scorer
 from segsearch.v1 import search_pb2 as pb
@@ -112,10 +113,13 @@ def similar_message(page: SimilarPage) -> pb.SimilarResponse:
     )  # fmt: skip
 
 
-def model_message(scorer: Scorer) -> pb.Model:
-    """The model that scores uploads."""
-    precision = getattr(scorer, "precision", "float32")
-    return pb.Model(bundle=bundle_message(scorer.bundle), provider=scorer.provider, precision=precision)
+def model_message(scorer: Scorer, refused: RefusedLoad | None) -> pb.Model:
+    """The model that scores uploads. refused: the last load, where it was."""
+    return pb.Model(
+        bundle=bundle_message(scorer.bundle), provider=scorer.provider,
+        precision=getattr(scorer, "precision", "float32"),
+        refused_load=pb.RefusedLoad(**asdict(refused)) if refused else None,
+    )  # fmt: skip
 
 
 def bundle_message(bundle: Bundle) -> pb.Bundle:

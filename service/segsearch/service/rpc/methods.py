@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from segsearch.core.errors import InputTooLarge, InvalidInput
+from segsearch.service.bounded import Asked
 from segsearch.service.rpc.calls import REQUEST_S, TAKE_S, Call, Calls
 
 REQUEST_LIMIT_BYTES: Final = 1 << 20  # of a request without frames: two bytes of a list can become a hundred
@@ -42,11 +43,16 @@ def unary(calls: Calls, method: str, limit_s: float, run: Callable[[bytes, Call]
     return grpc.stream_unary_rpc_method_handler(behave)
 
 
-def plain(calls: Calls, method: str, kind: type[M], run: Callable[[M], Message]) -> grpc.RpcMethodHandler:
-    """One short message of a kind in, one out."""
+def plain(
+    calls: Calls, method: str, kind: type[M], run: Callable[[M], Message], asked: Callable[[M], Asked] | None = None
+) -> grpc.RpcMethodHandler:
+    """One short message of a kind in, one out. asked: what an audit line says of the message, taken or refused."""
 
-    def from_bytes(message: bytes, _: Call) -> bytes:
-        answer: bytes = run(decoded(kind, message)).SerializeToString()
+    def from_bytes(message: bytes, call: Call) -> bytes:
+        request = decoded(kind, message)
+        if asked is not None:
+            call.asked = asked(request)
+        answer: bytes = run(request).SerializeToString()
         return answer
 
     return unary(calls, method, REQUEST_S, from_bytes)

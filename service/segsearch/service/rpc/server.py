@@ -58,7 +58,7 @@ class RpcServer:
         """
         self._settings = settings
         self._calls = Calls(guard, RpcMetrics(metrics), log_requests=settings.log_requests, traces=traces)
-        self._health = Health(library, SERVICE, INFERENCE_SERVICE)
+        self._health = Health(library, SERVICE, scoring=INFERENCE_SERVICE)
         self._threads = Threads(THREADS)
         limit_bytes = min(settings.body_limit_bytes + _MESSAGE_EXTRA_BYTES, _MESSAGE_CAP_BYTES)
         self._server = grpc.server(

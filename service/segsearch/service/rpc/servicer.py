@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import Message
 
 from segsearch.core.segments import segment_count
+from segsearch.service.bounded import asked_for
 from segsearch.service.index.view import View
 from segsearch.service.library import SEARCH_LIMIT, Begun, SegmentLibrary
 from segsearch.service.page_making import check_tags
@@ -74,14 +75,24 @@ class Servicer:
                 calls, "CompareGenerations", pb.CompareGenerationsRequest, self._compare_generations
             ),
             "ActivateGeneration": plain(
-                calls, "ActivateGeneration", pb.ActivateGenerationRequest, self._activate_generation
+                calls, "ActivateGeneration", pb.ActivateGenerationRequest, self._activate_generation,
+                lambda request: asked_for(number=request.number),
             ),
             "GetModel": plain(calls, "GetModel", pb.GetModelRequest, self._get_model),
-            "LoadModel": plain(calls, "LoadModel", pb.LoadModelRequest, self._load_model),
-            "StartReindex": plain(calls, "StartReindex", pb.StartReindexRequest, self._start_reindex),
+            "LoadModel": plain(
+                calls, "LoadModel", pb.LoadModelRequest, self._load_model, lambda request: asked_for(path=request.path)
+            ),
+            "StartReindex": plain(
+                calls, "StartReindex", pb.StartReindexRequest, self._start_reindex,
+                lambda request: asked_for(
+                    shards=request.shards, bundle=request.bundle or None, skip_bad=request.skip_bad
+                ),
+            ),
             "GetJob": plain(calls, "GetJob", pb.GetJobRequest, self._get_job),
-            "CancelJob": plain(calls, "CancelJob", pb.CancelJobRequest, self._cancel_job),
-        }
+            "CancelJob": plain(
+                calls, "CancelJob", pb.CancelJobRequest, self._cancel_job, lambda request: asked_for(id=request.id)
+            ),
+        }  # fmt: skip
 
     def _search(self, question: bytes, _: Call) -> bytes:
         # Looked for by its bytes before anybody reads them: making the answer would take as long as gRPC takes for all.
@@ -166,11 +177,11 @@ class Servicer:
         return messages.generation_message(self._library.activate(generation_number(request.number)))
 
     def _get_model(self, _: pb.GetModelRequest) -> Message:
-        return messages.model_message(self._library.scorer)
+        return messages.model_message(self._library.scorer, self._library.refused_load)
 
     def _load_model(self, request: pb.LoadModelRequest) -> Message:
         self._library.load(bundle_path(request))
-        return messages.model_message(self._library.scorer)
+        return messages.model_message(self._library.scorer, self._library.refused_load)
 
     def _start_reindex(self, request: pb.StartReindexRequest) -> Message:
         wish = reindex_wish(request)

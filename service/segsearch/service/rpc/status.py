@@ -62,6 +62,7 @@ STATUS: Final[dict[type[SegsearchError], StatusCode]] = {
     errors.SignatureRefused: StatusCode.INTERNAL,
     errors.OutputNotFinite: StatusCode.INTERNAL,
     errors.GoldenMismatch: StatusCode.INTERNAL,
+    errors.ScoringFailed: StatusCode.UNAVAILABLE,
     errors.CheckpointMismatch: StatusCode.INTERNAL,
     errors.ExportFailed: StatusCode.INTERNAL,
     errors.ConfigError: StatusCode.INTERNAL,

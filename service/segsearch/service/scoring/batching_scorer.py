@@ -6,6 +6,7 @@ plain twin: a video's scores are the same as alone, up to the rounding that othe
 T frames, F codes a frame, S segments, C classes, H embedding size.
 """
 
+import logging
 import math
 import threading
 import time
@@ -19,8 +20,9 @@ from typing import Final
 import numpy as np
 
 from segsearch.core.bundle import Bundle, Precision
-from segsearch.core.errors import DeadlinePassed, QueueFull
+from segsearch.core.errors import DeadlinePassed, QueueFull, ScoringFailed
 from segsearch.core.segments import SEGMENT_FRAMES, segment_count, segment_starts
+from segsearch.service.events import log
 from segsearch.service.scoring.fair_queue import FairQueue, Taken, Waiting
 from segsearch.service.scoring.onnx_scorer import SMALLEST_PIECE, OnnxScorer
 from segsearch.service.scoring.queue_metrics import QueueMetrics
@@ -101,7 +103,9 @@ class BatchingScorer:
         return self._scorer.tuning
 
     def score(self, frames: np.ndarray, caller: Caller = NOBODY) -> Scores:
-        """Scores of one video: frames (T, F) uint8, T at least 1. Raises QueueFull, DeadlinePassed."""
+        """Scores of one video: frames (T, F) uint8, T at least 1. Raises QueueFull, DeadlinePassed,
+        ScoringFailed.
+        """
         return awaited(self.submit(frames, caller), caller)
 
     def codes(self, videos: Iterable[np.ndarray], *, by_class: bool = False) -> Iterator[np.ndarray]:
@@ -183,21 +187,31 @@ class BatchingScorer:
     def _run(self, taken: Sequence[Taken]) -> None:
         """Scores a batch; where that fails, each video by itself, so that none fails for another's sake."""
         taken = [each for each in taken if self._is_wanted(each)]
-        try:
-            if taken:
-                self._score(taken)
-        except Exception as error:  # onnxruntime has a dozen exception types without a common base
-            if len(taken) == 1:
-                self._settle(taken[0].waiting, "failed", error)
-            else:
-                self._run_apart(taken)
-
-    def _run_apart(self, taken: Sequence[Taken]) -> None:
-        for each in taken:
+        if len(taken) > 1:
             try:
-                self._score([each])
-            except Exception as error:
-                self._settle(each.waiting, "failed", error)
+                self._score(taken)
+            except Exception as error:  # a bug, too: it may be one video's
+                self._tell_failed(taken, error)
+            else:
+                return
+        for each in taken:
+            self._run_alone(each)
+
+    def _run_alone(self, taken: Taken) -> None:
+        """Scores one video; where the model fails, once more: that may have been the moment's."""
+        try:
+            try:
+                self._score([taken])
+            except ScoringFailed as error:
+                self._tell_failed([taken], error)
+                self._score([taken])
+        except Exception as error:  # whatever it is, whoever waits must hear of it
+            self._settle(taken.waiting, "failed", error)
+
+    def _tell_failed(self, taken: Sequence[Taken], error: Exception) -> None:
+        """The last failure of a video is told by whoever answers for it."""
+        log("run_failed", level=logging.WARNING, videos=len(taken), provider=self.provider,
+            reason=f"{type(error).__name__}: {error}")  # fmt: skip
 
     def _is_wanted(self, taken: Taken) -> bool:
         waiting, now_s = taken.waiting, self._clock()

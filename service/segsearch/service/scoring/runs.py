@@ -5,9 +5,23 @@ Where it stands: `session` picks one by what really runs the model. On the proce
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
+
+# Which of ONNX Runtime's exceptions say that it could not run what it was rightly given. Not InvalidArgument: that is a
+# bug, of ours or of the model, and another try would end the same.
+_FAILURES: Final = ("Fail", "RuntimeException", "EPFail", "EngineError", "DeviceReset")
+
+
+def is_failure(error: Exception) -> bool:
+    """Whether a run raised this for want of memory, or as a device or its driver failed.
+
+    Memory that is bound, and runs with it, raise plain RuntimeErrors, whatever it was.
+    """
+    kind = type(error)
+    named = kind.__module__.startswith("onnxruntime.") and kind.__name__ in _FAILURES
+    return named or kind is RuntimeError or isinstance(error, MemoryError)
 
 
 class Runs(Protocol):

@@ -79,11 +79,14 @@ class QueueingScorer(Scorer, Protocol):
 
 
 def submitted(scorer: Scorer, frames: np.ndarray, caller: Caller) -> Future[Scores]:
-    """Scores to come; a scorer without a queue makes them here and now."""
+    """Scores to come; a scorer without a queue makes them here and now. Raises QueueFull."""
     if isinstance(scorer, QueueingScorer):
         return scorer.submit(frames, caller)
     done: Future[Scores] = Future()
-    done.set_result(scorer.score(frames))
+    try:
+        done.set_result(scorer.score(frames))
+    except Exception as error:  # whoever waits for the scores gets it, as from a queue
+        done.set_exception(error)
     return done
 
 

@@ -1,21 +1,29 @@
 """The scorer in use, which another one may replace while videos are being scored.
 
 Where it stands: `library` scores through it. What was begun ends on the scorer that it was begun on; a replaced one is
-closed when its last video is done.
+closed when its last video is done. Of each scorer it is noted how its last videos went: that is what readiness tells.
 """
 
 import ctypes
+import logging
+import math
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
 from segsearch.core.bundle import Bundle
+from segsearch.core.errors import DeadlinePassed, QueueFull
+from segsearch.service.events import log
 from segsearch.service.scoring.scorer import NOBODY, Caller, QueueingScorer, Scorer, Scores, submitted
+
+FAILURES: Final = 3  # videos in a row: then a scorer counts as failing, until one is scored
+_TRY_EVERY_S: Final = 10.0
 
 
 @runtime_checkable
@@ -31,13 +39,16 @@ class _Lease:
     scorer: Scorer
     users: int = 0  # videos under way
     replaced: bool = False
+    failed: int = 0  # videos, since the last one that was scored
+    tried_s: float = -math.inf  # when it was last tried as nobody else may have sent a video
 
 
 class ScorerInUse:
     """Methods may be called from any number of threads."""
 
-    def __init__(self, scorer: Scorer):
-        self._lock = threading.Lock()
+    def __init__(self, scorer: Scorer, *, try_every_s: float = _TRY_EVERY_S):
+        """try_every_s: how often a failing one is tried by `works`."""
+        self._lock, self._try_every_s = threading.Lock(), try_every_s
         self._lease = _Lease(scorer)
 
     @property
@@ -62,8 +73,26 @@ class ScorerInUse:
         except BaseException:
             self._leave(lease)
             raise
-        scores.add_done_callback(lambda _: self._leave(lease))
+        scores.add_done_callback(lambda done: self._over(lease, done))
         return scorer.bundle, scores
+
+    def works(self) -> bool:
+        """False where the scorer has failed with the last videos, whoever sent them.
+
+        Such a one is given the shortest of its golden videos now and then, or nobody would hear that it works again:
+        whoever heeds readiness uploads nothing.
+        """
+        with self._lock:
+            lease, now_s = self._lease, time.monotonic()
+            if lease.failed < FAILURES:
+                return True
+            is_due = now_s >= lease.tried_s + self._try_every_s
+            if is_due:
+                lease.tried_s = now_s
+        if is_due:
+            with suppress(QueueFull):  # there are others to try it with
+                self.begin(min(self.scorer.bundle.manifest.golden.videos(), key=len))
+        return False
 
     @contextmanager
     def held(self) -> Iterator[Scorer]:
@@ -88,6 +117,22 @@ class ScorerInUse:
     def close(self) -> None:
         """Closes the scorer in use; nothing can be scored afterwards."""
         _close(self.scorer)
+
+    def _over(self, lease: _Lease, scores: Future[Scores]) -> None:
+        # Who left, or came too late, says nothing of the model.
+        if not scores.cancelled() and not isinstance(error := scores.exception(), DeadlinePassed):
+            self._note(lease, error)
+        self._leave(lease)
+
+    def _note(self, lease: _Lease, error: BaseException | None) -> None:
+        """How a video went."""
+        with self._lock:
+            before = lease.failed
+            lease.failed = 0 if error is None else before + 1
+        if error is None and before >= FAILURES:
+            log("scoring_works_again", videos=before)
+        elif error is not None and before + 1 == FAILURES:
+            log("scoring_fails", level=logging.ERROR, videos=FAILURES, reason=f"{type(error).__name__}: {error}")
 
     def _leave(self, lease: _Lease) -> None:
         with self._lock:

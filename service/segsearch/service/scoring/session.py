@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from segsearch.core.bundle import Bundle, Graph
-from segsearch.core.errors import BundleRefused, MissingExtra, OutputNotFinite
+from segsearch.core.errors import BundleRefused, MissingExtra, OutputNotFinite, ScoringFailed
 from segsearch.core.progress import say
 from segsearch.service.scoring.device_runs import DeviceRuns
 from segsearch.service.scoring.model_file import check_model_file
@@ -27,7 +27,7 @@ from segsearch.service.scoring.provider import (
     wanted_providers,
     with_options,
 )
-from segsearch.service.scoring.runs import PlainRuns, Runs
+from segsearch.service.scoring.runs import PlainRuns, Runs, is_failure
 from segsearch.service.scoring.signature import CLASS_CODES, EMBEDDING, SCORES, SOUND, Signature
 
 _ROUNDING = 1e-6  # onnxruntime's sigmoid has given 1.0000001, and mixtures add up with rounding
@@ -71,9 +71,17 @@ class Session:
         self._options.terminate = True
 
     def run(self, names: Sequence[str], batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Outputs by name; `batch` holds the inputs in the signature's order."""
+        """Outputs by name; `batch` holds the inputs in the signature's order.
+
+        Raises ScoringFailed where it fails and may go well another time.
+        """
         runs = self._runs[next(self._turn) % len(self._runs)]
-        return runs(names, dict(zip(self.signature.inputs, batch, strict=True)))
+        try:
+            return runs(names, dict(zip(self.signature.inputs, batch, strict=True)))
+        except Exception as error:  # onnxruntime has a dozen exception types without a common base
+            if not is_failure(error):
+                raise
+            raise ScoringFailed(f"{type(error).__name__} {error}") from error
 
     def scores(self, batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (S, C) and embeddings (S, H) float32; raises OutputNotFinite for what is none."""
