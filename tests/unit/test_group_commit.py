@@ -1,5 +1,6 @@
 """Uploads of many threads: committed together, each answered for itself, and in the memory of those before."""
 
+import errno
 import platform
 import signal
 import subprocess
@@ -54,6 +55,29 @@ def test_long_arrays_are_no_part_of_a_commit(store):
     frames = np.zeros((450, 1_152), np.uint8)
     handed_in_during_a_commit(store, lambda video_id: store.put(video_id, frames, {}), "abcdefghi")
     assert (store.sequence, store.counters().revision) == (9, 2)
+
+
+def test_of_uploads_in_one_commit_those_are_refused_whose_value_file_cannot_be_synced(store):
+    outcomes = {}
+
+    def upload(video_id):
+        try:
+            outcomes[video_id] = store.put(video_id, np.zeros((450, 1_152), np.uint8), {}).sequence
+        except StorageFailed as error:
+            outcomes[video_id] = error.code
+
+    with store._environment.writing():  # the first upload is taken and synced meanwhile, the others wait
+        threads = [threading.Thread(target=upload, args=(video_id,)) for video_id in "abc"]
+        for thread in threads:
+            thread.start()
+            thread.join(0.2)
+            if thread is threads[1]:
+                store._environment.values._current.failure = errno.EIO, "as a disk may say"  # the third has another
+    for thread in threads:
+        thread.join()
+    assert outcomes == {"a": 1, "b": "storage-failed", "c": 2}
+    assert store.get("b") is None
+    store.verify()
 
 
 def test_a_commit_writes_no_more_than_two_megabytes_of_short_arrays(store):
