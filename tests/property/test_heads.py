@@ -21,7 +21,7 @@ from tests.live_videos import BUNDLE, CLASSES, OTHER, SPACE, frames_of
 from tests.scored_generation import write_scored
 
 BASE_VIDEOS, SEGMENTS = 8, 3 * HEAD // 8  # three heads in all
-KS = (1, 2, HEAD // 2, HEAD - 1, HEAD)
+KS = (1, 2, 3, HEAD // 4, HEAD // 2, HEAD - 1, HEAD)
 IDS = [f"b{number}" for number in range(BASE_VIDEOS)] + list("xyz")
 
 changes = st.one_of(

@@ -37,7 +37,7 @@ def head_page(view: View, tag: str, k: int) -> Page | None:
     codes = head.codes[:k]
     following = Bookmark(view.number, view.sequence, k, int(codes[-1]), *view.rank(int(head.places[k - 1])))
     tags = [view.vocabulary[asked.ordinal]]
-    return Page(tags, view.manifest, view.sequence, head.video_ids[:k], head.starts[:k], codes, True, following)
+    return Page(tags, view.manifest, view.sequence, head.first_ids(k), head.starts[:k], codes, True, following)
 
 
 def page_found(view: View, wanted: Asked) -> Page:

@@ -25,6 +25,7 @@ from segsearch.service.index.manifest import Manifest
 from segsearch.service.index.neighbours import Nearest
 
 HEAD: Final = 128  # segments: what most people ask for, and one that tells whether there are more
+_CUTS = 4  # lengths that pages of one class have at a time; people ask for the same
 _SPARE = 64  # postings read beyond k where some may be hidden
 _NONE = np.empty(0, np.intp)
 _FEW = 64  # live segments that are not worth a sort of their own
@@ -48,6 +49,18 @@ class Head(NamedTuple):
     codes: np.ndarray  # (n,) uint16, falling
     video_ids: list[str]  # n of them
     starts: np.ndarray  # (n,) first frame
+    cut: dict[int, list[str]]  # the first of the ids, by how many: see `first_ids`
+
+    def first_ids(self, k: int) -> list[str]:
+        """The ids of the k best. Pages of the same length share the list, which nobody may change: to make another one
+        would fetch each id's text from memory, which takes longer than all the rest of a page.
+        """
+        found = self.cut.get(k)
+        if found is None:
+            if len(self.cut) == _CUTS:
+                self.cut.clear()
+            found = self.cut[k] = self.video_ids[:k]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,9 +273,10 @@ class View:
             if not (added > before.codes[-1]).any():  # an equal one comes behind
                 return before._replace(column_count=column_count)
         if self._takes_scores(ordinal, HEAD):
-            return Head(column_count, np.empty(0, np.int64), np.empty(0, np.uint16), [], np.empty(0, np.int64))
+            return Head(column_count, np.empty(0, np.int64), np.empty(0, np.uint16), [], np.empty(0, np.int64), {})
         found = self.best(ordinal, HEAD)
-        return Head(column_count, found.places.astype(np.int64), found.codes.copy(), *self.segments(found.places))
+        video_ids, starts = self.segments(found.places)
+        return Head(column_count, found.places.astype(np.int64), found.codes.copy(), video_ids, starts, {})
 
     @cached_property
     def _hides(self) -> bool:
