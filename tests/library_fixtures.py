@@ -17,7 +17,9 @@ from segsearch.core.cli import main
 from segsearch.core.features import FeatureSpec
 from segsearch.core.records import write_records
 from segsearch.core.videos import Ratings, Video, serialise_video
+from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.manifest import FileSum
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
@@ -150,6 +152,13 @@ def served_library(tmp_path_factory: pytest.TempPathFactory, scorer: OnnxScorer,
     directory = IndexDirectory(tmp_path_factory.mktemp("served") / "index")
     reindex(scorer, shards, directory, keep=1000, embeddings=True)
     return SegmentLibrary(scorer, directory)
+
+
+@pytest.fixture
+def live(scorer: OnnxScorer, index: IndexDirectory) -> Iterator[SegmentLibrary]:
+    """The thirty videos, and a live store of its own over them."""
+    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
+        yield SegmentLibrary(scorer, index, store)
 
 
 @pytest.fixture(scope="module")

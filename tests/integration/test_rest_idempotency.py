@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from segsearch.service.index.format import LIVE
-from segsearch.service.index.live.store import LiveStore
-from segsearch.service.library import SegmentLibrary
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
 from segsearch.service.settings import Settings
@@ -16,12 +13,6 @@ from tests.library_fixtures import serving
 from tests.rest_bodies import problem
 
 ONE, OTHER = npy(UPLOADS[0].frames), npy(UPLOADS[1].frames)
-
-
-@pytest.fixture
-def live(scorer, index):
-    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
-        yield SegmentLibrary(scorer, index, store)
 
 
 @pytest.fixture

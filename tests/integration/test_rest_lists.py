@@ -13,9 +13,7 @@ import pyarrow
 import pytest
 from backports import zstd
 
-from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.page_tokens import KEY_FILE
@@ -203,12 +201,6 @@ def test_a_refused_query_has_no_etag_that_could_hide_the_refusal(client):
 
 
 # Pages
-
-
-@pytest.fixture
-def live(scorer, index):
-    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
-        yield SegmentLibrary(scorer, index, store)
 
 
 @pytest.fixture

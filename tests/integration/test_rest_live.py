@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 
 from segsearch.core.segments import segment_starts
-from segsearch.service.index.format import LIVE
-from segsearch.service.index.live.store import LiveStore
-from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.answers import MomentsAnswer, SearchAnswer
 from segsearch.service.settings import Settings
 from tests.library_fixtures import make_videos, serving
@@ -16,12 +13,6 @@ from tests.rest_bodies import problem
 from tests.tiny_model import NAMES
 
 UPLOADS = make_videos(4, seed=7, prefix="up")
-
-
-@pytest.fixture
-def live(scorer, index):
-    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
-        yield SegmentLibrary(scorer, index, store)
 
 
 @pytest.fixture

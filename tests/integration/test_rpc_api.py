@@ -9,9 +9,7 @@ from grpc import StatusCode
 from segsearch.core.bundle import Bundle
 from segsearch.core.score_codes import PROBABILITIES
 from segsearch.core.segments import segment_starts
-from segsearch.service.index.format import LIVE
 from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.jobs.reindex_process import ReindexJobs
 from segsearch.service.library import SegmentLibrary
@@ -30,12 +28,6 @@ FRAMES = VIDEO.frames.tobytes()
 def stub(served_library):
     with stub_of(served_library) as opened:
         yield opened
-
-
-@pytest.fixture
-def live(scorer, index):
-    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
-        yield SegmentLibrary(scorer, index, store)
 
 
 @pytest.fixture

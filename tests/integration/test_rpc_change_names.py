@@ -3,21 +3,12 @@
 import pytest
 from grpc import StatusCode
 
-from segsearch.service.index.format import LIVE
-from segsearch.service.index.live.store import LiveStore
-from segsearch.service.library import SegmentLibrary
 from segsearch.v1 import search_pb2 as pb
 from tests.library_fixtures import make_videos
 from tests.rpc_serving import failure, reason, stub_of
 
 FRAMES, OTHER = (video.frames.tobytes() for video in make_videos(2, seed=7, prefix="up"))
 FIRST = pb.Stored(sequence=1)
-
-
-@pytest.fixture
-def live(scorer, index):
-    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
-        yield SegmentLibrary(scorer, index, store)
 
 
 @pytest.fixture

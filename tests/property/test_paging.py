@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from segsearch.core.errors import InvalidPageToken, PageTokenExpired
 from segsearch.core.vocabulary import ClassOrdinal
 from segsearch.service.index.expression import Tag
-from segsearch.service.index.format import LIVE
-from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.paging import Bookmark, page_of
 from segsearch.service.index.query import ranked
 from segsearch.service.index.view import View
@@ -93,12 +91,6 @@ def test_processes_of_one_directory_share_a_key_that_only_its_owner_reads(tmp_pa
     assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]
     with pytest.raises(InvalidPageToken):
         PageTokens(tmp_path / "elsewhere").open(token, QUESTION)
-
-
-@pytest.fixture
-def live(scorer, index):
-    with LiveStore.open(index.root / LIVE, scorer.bundle.manifest.features.space) as store:
-        yield SegmentLibrary(scorer, index, store)
 
 
 def hits(page) -> list[tuple[str, int]]:
