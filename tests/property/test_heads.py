@@ -85,8 +85,9 @@ def test_a_page_of_a_head_is_the_page_that_a_search_finds(taken, keep, scores, s
                 take(store, change, random)
             view = View.of(generation, live.current(), before=view)
             for entry, k in itertools.product(view.vocabulary.entries[:4], KS):
-                page = head_page(view, entry.name, k)
-                assert page is None or same(page, page_found(view, Asked(entry.name, k, 0.0, None, None)))
+                wanted = Asked(entry.name, k, 0.0, None, None)
+                page = head_page(view, wanted)
+                assert page is None or same(page, page_found(view, wanted))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from segsearch.service.index.live.delta import Delta
 from segsearch.service.index.live.store import LiveStore
 from segsearch.service.index.view import View, live_over
 
-_LOOK_EVERY_S: Final = 0.001  # at the disk, for another generation: a look takes longer than an answer at hand
+_LOOK_EVERY_S: Final = 0.01  # at the disk, for another generation: a look takes longer than an answer at hand
 _FIRST_PAUSE_S: Final = 1.0  # before a generation is tried again; twice as long each time
 _LONGEST_PAUSE_S: Final = 60.0
 _ITS_OWN: Final = (GenerationCorrupt, VocabularyMismatch, FeatureSpaceMismatch, NoGeneration)  # the same another time
@@ -49,8 +49,8 @@ class CurrentView:
     def view(self) -> View:
         """What the library holds now; whoever has it may keep reading it after a switch.
 
-        Notices within a millisecond that another generation was published, and has it opened in the background, so that
-        no query waits for that. Raises NoGeneration.
+        Notices within ten milliseconds that another generation was published, and has it opened in the background, so
+        that no query waits for that. Raises NoGeneration.
         """
         if self._is_due() and self._refreshing.acquire(blocking=False):
             self._start_refresh()
@@ -72,7 +72,7 @@ class CurrentView:
             self._switch()
 
     def _is_due(self) -> bool:
-        """Whether a generation is to be tried: by the index directory's stamp, not older than a millisecond."""
+        """Whether a generation is to be tried: by the index directory's stamp, not older than ten milliseconds."""
         at, stamp = self._looked
         now = time.monotonic()
         if now - at > _LOOK_EVERY_S:

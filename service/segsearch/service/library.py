@@ -222,10 +222,7 @@ class SegmentLibrary:
         NoGeneration.
         """
         view, began_s = view or self.view(), time.monotonic()
-        is_plain = not min_score and per_video is None and after is None
-        page = head_page(view, tag, k) if is_plain else None
-        if page is None:
-            page = self._page(view, Asked(tag, k, min_score, per_video, after))
+        page = self._page(view, Asked(tag, k, min_score, per_video, after))
         tell_search(began_s, k, page)
         return page
 
@@ -375,7 +372,7 @@ class SegmentLibrary:
     def _page(self, view: View, wanted: Asked) -> Page:
         page = self._pages.get(view, wanted)
         if page is None:
-            page = page_found(view, wanted)
+            page = head_page(view, wanted) or page_found(view, wanted)
             self._pages.put(view, wanted, page)
         return page
 

@@ -24,11 +24,12 @@ from segsearch.service.tracing.trace import current
 from segsearch.service.uploads.json_values import NUMBER_LIMIT
 
 
-def head_page(view: View, tag: str, k: int) -> Page | None:
+def head_page(view: View, wanted: Asked) -> Page | None:
     """The k best segments for one tag, where the view has found them already; `page_found` is its plain twin."""
-    if k >= HEAD:
+    _, k, min_score, per_video, after = wanted
+    if k >= HEAD or min_score or per_video is not None or after is not None:
         return None
-    asked = parse(tag, view.vocabulary)
+    asked = parse(wanted.tag, view.vocabulary)
     if not isinstance(asked, Tag):
         return None
     head = view.head(asked.ordinal)

@@ -28,7 +28,10 @@ class Asked(NamedTuple):
 
 
 class PageMemory:
-    """Pages of the view that was asked about last; those not asked for longest leave first. Threads share one."""
+    """Pages of the view that was asked about last; those not asked for longest leave first. Threads share one.
+
+    Without room it remembers nothing.
+    """
 
     def __init__(self, room_hits: int = ROOM_HITS):
         self._room_hits, self._hits = room_hits, 0
@@ -38,6 +41,8 @@ class PageMemory:
 
     def get(self, view: View, asked: Asked) -> Page | None:
         """The page of this view that answers, if it is remembered."""
+        if not self._room_hits:
+            return None
         with self._lock:
             if not self._is_of(view):
                 self._pages.clear()
@@ -50,6 +55,8 @@ class PageMemory:
 
     def put(self, view: View, asked: Asked, page: Page) -> None:
         """Remembers a page, if it is of the view that was asked about last."""
+        if not self._room_hits:
+            return
         with self._lock:
             if not self._is_of(view) or asked in self._pages:
                 return

@@ -88,7 +88,7 @@ class IndexDirectory:
     def stamp(self) -> Stamp | None:
         """Changes whenever a generation is published; None before the first. Costs one stat."""
         try:
-            status = os.stat(self._current)  # noqa: PTH116 - a third of Path.stat's time, a thousand times a second
+            status = os.stat(self._current)  # noqa: PTH116 - a third of Path.stat's time, a hundred times a second
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns

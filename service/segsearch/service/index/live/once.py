@@ -3,8 +3,9 @@ told what came of it the first time.
 
 Where it stands: `store` makes one of an operation, `group_commit` carries it out like any other. The commit that does
 it notes its name: both are on disk, or neither. After a day it may be forgotten. Nothing lists names by age: each that
-is noted looks at a few others, from a random place on, and at many where all of these were old. At an even rate hardly
-more than a third more stand there than a day brought, and what a busy day left goes with the first of a quiet one.
+is noted looks at a few others, from a random place on and round, and at many where all of these were old. At an even
+rate hardly more than a third more stand there than a day brought, and what a busy day left goes with the first of a
+quiet one.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from segsearch.core.errors import IdempotencyKeyReused
@@ -109,8 +110,9 @@ def _note(edit: Edit, name: Name, stored: Stored) -> None:
 def _forget_others(edit: Edit, now_s: int) -> None:
     begin = done_key(secrets.token_bytes(DIGEST_BYTES))
     for count in (_LOOKED_AT, _LOOKED_ON):
-        found = list(islice(edit.snapshot.items(META, DONE_PREFIX, begin), count))
-        old = [key for key, value in found if _is_old(key, value, now_s)]
+        on_and_round = chain(edit.snapshot.items(META, DONE_PREFIX, begin), edit.snapshot.items(META, DONE_PREFIX))
+        found = dict(islice(on_and_round, count))
+        old = [key for key, value in found.items() if _is_old(key, value, now_s)]
         for key in old:
             edit.remove(META, key)
         if len(old) < len(found):
