@@ -29,7 +29,7 @@ def bombs() -> dict[str, bytes]:
 
 def inflate_pieces(coding: str, bomb: bytes) -> None:
     """As the edge does, piece by piece."""
-    inflater, body = INFLATERS[coding](), BodyRoom(BOMB_BYTES).body(LIMIT_BYTES)
+    inflater, body = INFLATERS[coding](), BodyRoom(BOMB_BYTES).body("anna", LIMIT_BYTES)
     for at in range(0, len(bomb), PIECE_BYTES):
         inflate_into(body, inflater, bomb[at : at + PIECE_BYTES])
 

@@ -1,4 +1,4 @@
-"""What the bodies of requests under way may take in memory together; beyond that, whoever sends one more is refused.
+"""What the bodies of requests under way may take in memory together: a client's no more than is left free for others'.
 
 Where it stands: `request_body` fills a body, which asks for room by the length that is announced, and else as it grows;
 a route lets go of it once its frames wait to be scored, where the queue has a limit of its own.
@@ -8,44 +8,47 @@ import io
 import threading
 
 from segsearch.core.errors import InputTooLarge, TooManyCalls
+from segsearch.service.fair_share import FairShare
 
 
 class BodyRoom:
     """The room of one process. Methods may be called from any number of threads."""
 
     def __init__(self, limit_bytes: int):
-        self._limit_bytes, self._lock = limit_bytes, threading.Lock()
+        self._share, self._lock = FairShare(limit_bytes), threading.Lock()
         self._taken: dict[Body, int] = {}  # bytes, by body under way
-        self._taken_bytes = 0
 
-    def body(self, limit_bytes: int) -> "Body":
-        """An empty body, which may grow so far."""
-        body = Body(self, limit_bytes)
+    def body(self, client: str, limit_bytes: int) -> "Body":
+        """An empty body of a client's, which may grow so far."""
+        body = Body(self, client, limit_bytes)
         with self._lock:
             self._taken[body] = 0
         return body
 
     def take(self, body: "Body", size_bytes: int) -> None:
-        """Gives a body room for so many bytes in all, if it has less; raises TooManyCalls where there is none."""
+        """Gives a body room for so many bytes in all, if it has less; raises TooManyCalls where its client has none."""
         with self._lock:
-            more = size_bytes - self._taken[body]  # KeyError: a thread inflates what was let go
-            if more <= 0:
+            has = self._taken[body]  # KeyError: a thread inflates what was let go
+            if size_bytes <= has:
                 return
-            if self._taken_bytes + more > self._limit_bytes:
+            self._share.give_back(body.client, has)  # one that grows is let in like one that was announced
+            fits = self._share.has_room(body.client, size_bytes)
+            self._taken[body] = size_bytes if fits else has
+            self._share.take(body.client, self._taken[body])
+            if not fits:
                 raise TooManyCalls(len(self._taken) - 1)
-            self._taken[body] = size_bytes
-            self._taken_bytes += more
 
     def give_back(self, body: "Body") -> None:
         """All that a body has taken. More than once does nothing."""
         with self._lock:
-            self._taken_bytes -= self._taken.pop(body, 0)
+            self._share.give_back(body.client, self._taken.pop(body, 0))
 
 
 class Body:
     """The body of one request, inflated. Whoever leaves its block lets go of it."""
 
-    def __init__(self, room: BodyRoom, limit_bytes: int):
+    def __init__(self, room: BodyRoom, client: str, limit_bytes: int):
+        self.client = client
         self._room, self._limit_bytes = room, limit_bytes
         self._buffer = io.BytesIO()  # gives its bytes away without a copy
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segsearch.service.bounded import Asked
@@ -43,6 +44,11 @@ def exchange_of(scope: Scope) -> Exchange:
     """The exchange that a request belongs to."""
     found: Exchange = scope[_KEY]
     return found
+
+
+def client_of(request: HTTPConnection) -> str:
+    """Whose share of things a request takes: that of its key, else that of its address."""
+    return exchange_of(request.scope).key_id or (request.client.host if request.client else "")
 
 
 class Exchanges:

@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from segsearch.core.errors import TooSlow, UnsupportedContent
 from segsearch.service.rest.body_room import Body, BodyRoom
+from segsearch.service.rest.exchange import client_of
 from segsearch.service.rest.inflating import INFLATERS, Inflater
 
 _LENGTH_DIGITS = 19  # int() refuses thousands of them with an error of its own
@@ -25,11 +26,11 @@ class BodyLimits:
 async def body_of(request: Request, limits: BodyLimits) -> Body:
     """The whole body, inflated; whoever asks lets go of it.
 
-    Raises InputTooLarge as soon as it passes the limit, whatever length it announced; TooManyCalls where others leave
+    Raises InputTooLarge as soon as it passes the limit, whatever length it announced; TooManyCalls where there is
     no room for it, before it is read if it announces its length; TooSlow; UnsupportedContent for an encoding that is
     not read; InvalidInput for compressed data that are damaged.
     """
-    body = limits.room.body(limits.size_bytes)
+    body = limits.room.body(client_of(request), limits.size_bytes)
     try:
         await _fill(body, request, limits.time_s)
     except BaseException:

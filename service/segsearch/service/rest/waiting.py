@@ -11,14 +11,13 @@ from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from segsearch.service.rest.edge import edge_of
-from segsearch.service.rest.exchange import exchange_of
+from segsearch.service.rest.exchange import client_of
 from segsearch.service.scoring.scorer import Caller, Scores
 
 
 def caller_of(request: Request) -> Caller:
-    """Whose turn a request takes: that of its key, else that of its address."""
-    address = request.client.host if request.client else ""
-    return Caller(exchange_of(request.scope).key_id or address)
+    """Whose turn a request takes."""
+    return Caller(client_of(request))
 
 
 async def _room(request: Request) -> None:

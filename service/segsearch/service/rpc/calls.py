@@ -26,6 +26,7 @@ from segsearch.core.errors import DeadlinePassed, InvalidInput, SegsearchError, 
 from segsearch.service.bounded import Asked
 from segsearch.service.error_rows import row_of
 from segsearch.service.events import log
+from segsearch.service.fair_share import FairShare
 from segsearch.service.refusals import REFUSED, Refusals
 from segsearch.service.rpc import traced_calls
 from segsearch.service.rpc.access import NEEDS, key_of
@@ -55,12 +56,23 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-class Crowd(threading.BoundedSemaphore):
-    """Calls of a kind, of which so many run at a time."""
+class Crowd:
+    """Calls of a kind, of which so many run at a time: a client's no more than are left for others."""
 
     def __init__(self, limit: int):
-        super().__init__(limit)
-        self.limit = limit
+        self._share, self._lock = FairShare(limit), threading.Lock()
+
+    def enter(self, client: str) -> None:
+        """Raises TooManyCalls."""
+        with self._lock:
+            if not self._share.has_room(client, 1):
+                raise TooManyCalls(self._share.taken)
+            self._share.take(client, 1)
+
+    def leave(self, client: str) -> None:
+        """One that has entered."""
+        with self._lock:
+            self._share.give_back(client, 1)
 
 
 class Calls:
@@ -115,7 +127,7 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._crowd is not None:
-            self._crowd.release()
+            self._crowd.leave(self.client)
             self._crowd = None
         if error is None:
             self.context.set_trailing_metadata(((_ID_HEADER, self.request_id),))
@@ -144,8 +156,7 @@ class Call:
             guard.admit(known, self._needs)
         crowd = self._calls.crowds.get(self.method)
         if crowd is not None:
-            if not crowd.acquire(blocking=False):
-                raise TooManyCalls(crowd.limit)
+            crowd.enter(self.client)
             self._crowd = crowd
 
     def check_wanted(self) -> None:
@@ -184,7 +195,7 @@ class Call:
 
     @property
     def client(self) -> str:
-        """Whose turn the call takes: that of its key, else that of its address, as over HTTP."""
+        """Whose share of things the call takes: that of its key, else that of its address, as over HTTP."""
         peer = unquote(str(self.context.peer()))  # ipv4:127.0.0.1:50051, or ipv6:[::1]:50051
         return self.key_id or peer.partition(":")[2].rpartition(":")[0].strip("[]")
 

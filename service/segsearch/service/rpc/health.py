@@ -5,6 +5,7 @@ serves no more while the model fails.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import grpc
 from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthCheckResponse
 
-from segsearch.core.errors import SegsearchError, TooManyCalls
+from segsearch.core.errors import SegsearchError
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rpc.calls import REQUEST_S, TAKE_S, Call, Calls, Crowd
 from segsearch.service.rpc.methods import decoded, unary
@@ -74,9 +75,8 @@ class Health:
                 call.lasting = True
                 call.admit()
                 request = decoded(HealthCheckRequest, call.request(incoming))
-                if not self._watchers.acquire(blocking=False):
-                    raise TooManyCalls(self._watchers.limit)
-                call.when_over(self._watchers.release)
+                self._watchers.enter(call.client)
+                call.when_over(partial(self._watchers.leave, call.client))
                 self.look()
 
                 def tell(response: HealthCheckResponse | None) -> None:

@@ -3,11 +3,10 @@
 Where it stands: `batching_scorer` puts videos in, takes what goes through the model together, and holds its lock over
 every call here. Nothing here runs a model, or knows a thread.
 
-A client may hold no more frames than are left free for others. So one alone fills half of the queue, two a third each,
-and whoever comes new always finds room, however much those before him have sent.
+A client may hold no more frames than are left free for others, see `fair_share`.
 """
 
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segsearch.core.blocks import Piece
+from segsearch.service.fair_share import FairShare
 from segsearch.service.scoring.scorer import Caller, Scores
 from segsearch.service.tracing.trace import Trace, current
 
@@ -49,21 +49,27 @@ class FairQueue:
     """Whoever uses it holds a lock."""
 
     def __init__(self, limit_frames: int):
-        self.limit_frames = limit_frames
-        self.frames = 0  # of videos that are waiting or being scored
+        self._share = FairShare(limit_frames)  # of videos that are waiting or being scored
         self.segments = 0  # that no run has taken yet
-        self._held: Counter[str] = Counter()  # frames by client
         self._turns: dict[str, deque[Waiting]] = {}  # by client; whose turn is next stands first
+
+    @property
+    def frames(self) -> int:
+        """Of videos that are waiting or being scored."""
+        return self._share.taken
+
+    @property
+    def limit_frames(self) -> int:
+        return self._share.limit
 
     def has_room(self, client: str, frame_count: int) -> bool:
         """Whether a client's video would be taken; an empty queue takes one of any length."""
-        return not self.frames or self._held[client] + frame_count <= self.limit_frames - self.frames
+        return self._share.has_room(client, frame_count)
 
     def put(self, waiting: Waiting) -> None:
         """Behind what its client sent before."""
-        client, frame_count = waiting.caller.client, len(waiting.frames)
-        self.frames += frame_count
-        self._held[client] += frame_count
+        client = waiting.caller.client
+        self._share.take(client, len(waiting.frames))
         self.segments += sum(piece.segment_count for piece in waiting.pieces)
         self._turns.setdefault(client, deque()).append(waiting)
 
@@ -94,11 +100,8 @@ class FairQueue:
 
     def leave(self, waiting: Waiting) -> None:
         """Takes a video out that is done, or that nobody waits for any more."""
-        client, frame_count = waiting.caller.client, len(waiting.frames)
-        self.frames -= frame_count
-        self._held[client] -= frame_count
-        if not self._held[client]:
-            del self._held[client]
+        client = waiting.caller.client
+        self._share.give_back(client, len(waiting.frames))
         if waiting.pieces:
             self.segments -= sum(piece.segment_count for piece in waiting.pieces)
             waiting.pieces.clear()
