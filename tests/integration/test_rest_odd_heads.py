@@ -1,5 +1,7 @@
 """Heads of requests that no client library would send, over a raw socket: each is refused, and hides no other."""
 
+import json
+import re
 import socket
 from collections.abc import Iterator
 
@@ -7,6 +9,7 @@ import httpx
 import pytest
 
 from segsearch.service.settings import Settings
+from tests.integration.test_micro_batching import value
 from tests.library_fixtures import serving
 
 
@@ -95,6 +98,11 @@ def test_a_body_of_two_lengths_hides_no_request(client, lengths):
     assert b"alive" not in answer
 
 
+def malformed(client: httpx.Client) -> float:
+    """Connections that ended so."""
+    return value(client, "segsearch_connections_ended_total", reason="malformed")
+
+
 MALFORMED = {
     "HTTP/0.9": b"GET /livez\r\n\r\n",
     "no host": b"GET /livez HTTP/1.1\r\n\r\n",
@@ -111,5 +119,19 @@ MALFORMED = {
 
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_a_head_that_is_none_is_refused_and_the_connection_closed(client, kind):
-    assert statuses(told(client, MALFORMED[kind])) in ([400], [])
+    before = malformed(client)
+    answer = told(client, MALFORMED[kind])
+    assert statuses(answer) in ([400], [])
+    if answer:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert json.loads(body)["type"] == "/problems/bad-request"
+        assert re.search(rb"\r\nx-request-id: [0-9a-f]{16}\r\n", head)
+        assert b"\r\nconnection: close\r\n" in head + b"\r\n"
     assert client.get("/livez").status_code == 200
+    assert malformed(client) == before + 1
+
+
+def test_a_body_that_is_none_is_refused_once_and_nothing_comes_behind_it(client):
+    answer = told(client, head("/score", "Transfer-Encoding: chunked", method="POST") + b"no length\r\n")
+    assert statuses(answer) == [400]
+    assert b"/problems/bad-request" in answer

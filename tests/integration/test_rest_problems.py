@@ -25,7 +25,7 @@ def test_every_error_has_its_row():
 
 
 def test_every_problem_type_has_its_page(client):
-    codes = {kind.code for kind in TABLE} | {"not-found", "method-not-allowed"}
+    codes = {kind.code for kind in TABLE} | {"not-found", "method-not-allowed", "bad-request"}
     assert {client.get(f"/problems/{code}").status_code for code in codes} == {200}
     problem(client.get("/problems/nothing"), 404, "not-found")
 

@@ -171,6 +171,21 @@ def test_a_server_says_where_it_listens_and_answers(index, tiny_bundle):
         assert len(httpx.get(f"{url}/search", params={"tag": "Rain", "k": 3}).json()["segments"]) == 3
 
 
+def test_every_line_that_a_server_logs_is_an_event_whatever_came(index, tiny_bundle):
+    with server(index, tiny_bundle) as (url, process):
+        for request in (
+            b"no HTTP\r\n\r\n",
+            b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", httpx.URL(url).port), timeout=TIMEOUT_S) as raw:
+                raw.sendall(request)
+                assert raw.recv(9) == b"HTTP/1.1 "
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        told = [json.loads(line) for line in process.stderr]
+    assert "request_malformed" in {line["event"] for line in told}
+
+
 def test_sigterm_ends_a_server_with_exit_code_zero(index, tiny_bundle):
     with server(index, tiny_bundle) as (_, process):
         process.send_signal(signal.SIGTERM)

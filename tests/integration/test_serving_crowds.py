@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.hostile_bodies import npy_of
+from tests.integration.test_micro_batching import value
 from tests.integration.test_serving_commands import TIMEOUT_S, command
 from tests.library_fixtures import make_videos
 
@@ -91,4 +92,5 @@ def test_a_silent_crowd_keeps_nobody_from_being_served(served):
     assert process.poll() is None
     with httpx.Client(base_url=url, timeout=TIMEOUT_S) as after:
         assert after.get("/readyz").status_code == 200
+        assert value(after, "segsearch_connections_ended_total", reason="crowded") > 0
     print(f"{asked} times asked, {longest_s:.1f} s at most")

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from segsearch.service.connection import Connection
+from segsearch.service.ended_connections import ENDED, Why
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.app import build
 from segsearch.service.server import bind, uvicorn_config
@@ -83,8 +84,10 @@ def trickle(raw: socket.socket, piece: bytes, pause_s: float = 0.1) -> None:
     pytest.fail("the server never closed")
 
 
-def test_a_connection_that_asks_nothing_is_closed(raw):
+def test_a_connection_that_asks_nothing_is_closed_and_counted(raw):
+    before = ENDED[Why.silent]
     assert told_until_closed(raw) == b""
+    assert ENDED[Why.silent] > before
 
 
 def test_a_head_that_trickles_in_is_cut_however_steadily_it_does(raw):
@@ -108,11 +111,13 @@ def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(raw):
 
 def test_a_client_that_does_not_take_its_answer_is_let_go(address):
     """It asks many times for what fills every buffer between, and reads nothing."""
+    before = ENDED[Why.untaken]
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(address)
         raw.settimeout(PATIENCE_S)
         trickle(raw, b"GET /search?tag=Rain&k=1000 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 50, pause_s=0.05)
+    assert ENDED[Why.untaken] > before
 
 
 def until(happened: Callable[[], bool]) -> None:

@@ -1,6 +1,7 @@
 """A connection writes a whole answer at once, and uvicorn its messages: the same bytes, whatever is asked and sent."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -123,7 +124,37 @@ def answers(draw) -> Answered:
 @given(answers(), st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=3))
 def test_the_same_bytes_come_as_from_uvicorn_alone(runner, answer, requests):
     ours, plain = exchanged(runner, answer, requests), exchanged(runner, answer, requests, H11Protocol)
-    assert (b"".join(ours.pieces), ours.closed) == (b"".join(plain.pieces), plain.closed)
+    # Up to a request that is none: what we say of it is ours.
+    assert (up_to_refusal(ours), ours.closed) == (up_to_refusal(plain), plain.closed)
+
+
+def up_to_refusal(told: Told) -> tuple[bytes, bool]:
+    answer, refusal, _ = b"".join(told.pieces).partition(b"HTTP/1.1 400 ")
+    return answer, bool(refusal)
+
+
+def heads_in(told: Told) -> int:
+    return len(re.findall(rb"HTTP/1\.1 \d", b"".join(told.pieces)))
+
+
+def test_what_is_no_request_is_answered_once_and_what_was_under_way_writes_nothing_behind_it(runner):
+    async def late(scope, receive, send):
+        await receive()
+        await PLAIN(scope, receive, send)
+
+    told = exchanged(runner, late, [request("POST", "Transfer-Encoding: chunked", body=b"no length\r\n")])
+    assert (heads_in(told), told.closed) == (1, True)
+    assert b"/problems/bad-request" in told.pieces[0]
+
+
+def test_within_an_answer_nothing_is_said_of_what_is_no_request(runner):
+    async def begins(_scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ab", "more_body": True})
+        await receive()
+
+    told = exchanged(runner, begins, [request("POST", "Transfer-Encoding: chunked"), b"no length\r\n"])
+    assert (heads_in(told), told.closed) == (1, True)
 
 
 PLAIN = Answered(200, [(b"content-type", b"text/plain"), (b"content-length", b"2")], [b"ab"])

@@ -4,7 +4,8 @@ Where it stands: `server` gives it to uvicorn; how long a body may take is the e
 nobody is left to answer: a head that does not come, the rest of a body that was refused, an answer that is not taken.
 Where there are more connections than the process can have, the one that has been silent for longest makes room.
 
-An answer that the application has whole is written at once, as `whole_answer` has it; all others by uvicorn.
+What is no HTTP request is answered here, too. An answer that the application has whole is written at once, as
+`whole_answer` has it; all others by uvicorn.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from segsearch.service.ended_connections import ENDED, Why, malformed
 from segsearch.service.open_files import connection_cap
 from segsearch.service.whole_answer import END, begun, head_of
 
@@ -120,6 +122,17 @@ class Connection(H11Protocol):
             if clock is not None:
                 clock.cancel()
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the same words whatever came
+        """To what is no HTTP request, head or body: see H11Protocol, whose own is plain text."""
+        cycle, refusal = self.cycle, malformed()
+        unanswered = cycle is not None and not cycle.response_complete
+        if not (unanswered and cycle.response_started):
+            self.transport.write(refusal)
+        if unanswered:  # the application writes nothing behind it
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.close()
+
     def pause_writing(self) -> None:
         """The client does not take what lies ready: see asyncio.Protocol."""
         super().pause_writing()
@@ -138,7 +151,7 @@ class Connection(H11Protocol):
         """Closes the connection that has owed a request for longest: this one, where all others are at work."""
         silent = [each for each in self.connections if isinstance(each, Connection) and each._is_silent()]
         if silent:
-            min(silent, key=Connection._silence_ends_s)._close()
+            min(silent, key=Connection._silence_ends_s)._end(Why.crowded)
 
     def _is_silent(self) -> bool:
         return self._clock is not None and self.conn.their_state is h11.IDLE and not self.transport.is_closing()
@@ -157,9 +170,10 @@ class Connection(H11Protocol):
         if self._clock is not None:
             self._clock.cancel()
         self._owed_s = owed_s
-        self._clock = None if owed_s is None else self.loop.call_later(owed_s, self._close)
+        self._clock = None if owed_s is None else self.loop.call_later(owed_s, self._end, Why.silent)
 
-    def _close(self) -> None:
+    def _end(self, why: Why) -> None:
+        ENDED[why] += 1
         self.transport.close()
         self._watch_closing()
 
@@ -182,6 +196,7 @@ class Connection(H11Protocol):
 
         def look() -> None:
             if ready - self.transport.get_write_buffer_size() < _PROGRESS_BYTES:
+                ENDED[Why.untaken] += 1
                 self.transport.abort()  # closing would wait until everything is taken
             else:
                 self._watch_writing()

@@ -21,9 +21,25 @@ def log(event: str, *, level: int = logging.INFO, **facts: Any) -> None:
     _LOG.log(level, json.dumps({"time": time, "event": event, **_ALWAYS, **facts}, default=str))
 
 
+class _Others(logging.Formatter):
+    """What libraries say, as an event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, as Formatter's own would be several where there is a traceback."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        facts = {"logger": record.name, "level": record.levelname, "reason": super().format(record)}
+        return json.dumps({"time": time, "event": "library_told", **_ALWAYS, **facts})
+
+
 def to_stderr(**always: Any) -> None:
-    """Sends events to stderr, each with these facts, too; called once by whoever owns the process."""
+    """Sends events to stderr, each with these facts, too, and what libraries warn of; called once by whoever owns the
+    process.
+    """
     _ALWAYS.update(always)
+    others = logging.StreamHandler(sys.stderr)
+    others.setFormatter(_Others())
+    others.setLevel(logging.WARNING)
+    logging.getLogger().handlers[:] = [others]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     _LOG.handlers[:] = [handler]

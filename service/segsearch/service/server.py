@@ -148,7 +148,7 @@ def uvicorn_config(
     say: whoever is on this machine could else be somebody new with each request.
     """
     return uvicorn.Config(
-        app, http=connection, log_level="warning", access_log=False, server_header=False, lifespan="off",
+        app, http=connection, log_config=None, log_level="error", access_log=False, server_header=False, lifespan="off",
         proxy_headers=False, timeout_graceful_shutdown=settings.shutdown_s,
         backlog=max(1, min(_BACKLOG, connection_cap() // 8)),
         ssl_context_factory=(lambda _config, _default: context) if context else None,

@@ -9,13 +9,14 @@ from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from segsearch.core.errors import NoGeneration
 from segsearch.service.answer_counts import AnswerCounts
+from segsearch.service.ended_connections import ENDED, Why
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.scoring.batching_scorer import BatchingScorer
 
@@ -42,6 +43,7 @@ class Metrics:
         )
         self.scored_segments = Counter("segsearch_scored_segments", "Segments scored.", registry=self.registry)
         ProcessCollector(registry=self.registry)
+        self.registry.register(_Ended())
         self.registry.register(_InUse(library))
         if isinstance(library.scorer, BatchingScorer):  # bundles come and go, what is counted goes on
             for each in library.scorer.metrics.all:
@@ -56,6 +58,18 @@ class Metrics:
     def text(self) -> bytes:
         """All of them, as Prometheus scrapes them."""
         return generate_latest(self._shown)
+
+
+class _Ended(Collector):
+    """What connections count."""
+
+    def collect(self) -> Iterator[Metric]:
+        """See Collector."""
+        meaning = "Connections that the server ended by itself."
+        family = CounterMetricFamily("segsearch_connections_ended", meaning, labels=["reason"])
+        for why in Why:
+            family.add_metric([why], ENDED[why])
+        yield family
 
 
 class _InUse(Collector):

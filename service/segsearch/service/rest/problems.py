@@ -38,7 +38,10 @@ Handler = Callable[[Request, Exception], Response]
 
 
 # Codes of problems that no SegsearchError stands for.
-HTTP_CODES: Final = {HTTPStatus.NOT_FOUND: "not-found", HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed"}
+HTTP_CODES: Final = {
+    HTTPStatus.NOT_FOUND: "not-found", HTTPStatus.METHOD_NOT_ALLOWED: "method-not-allowed",
+    HTTPStatus.BAD_REQUEST: "bad-request",
+}  # fmt: skip
 
 
 def problem_page(code: str) -> ProblemPage:

@@ -1,0 +1,44 @@
+"""Connections that the server ended by itself: how many, and why. Each process counts its own.
+
+Where it stands: `connection` counts and answers what it can, `rest.metrics` shows.
+"""
+
+import json
+import logging
+import random
+from collections import Counter
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+from segsearch.service.events import log
+
+
+class Why(StrEnum):
+    """Why a connection was ended."""
+
+    malformed = "malformed"  # what came is no HTTP request
+    silent = "silent"  # no further request came, or the rest of one did not
+    untaken = "untaken"  # an answer lay ready, and was not taken
+    crowded = "crowded"  # others wanted its place, and it had been silent for longest
+
+
+ENDED: Final[Counter[Why]] = Counter()
+
+
+def malformed() -> bytes:
+    """The whole answer to what is no HTTP request: a problem document as others get, with the id that is logged."""
+    ENDED[Why.malformed] += 1
+    request_id = f"{random.getrandbits(64):016x}"
+    log("request_malformed", level=logging.WARNING, request=request_id)
+    status = HTTPStatus.BAD_REQUEST
+    problem = {
+        "type": "/problems/bad-request", "title": status.phrase, "status": status.value,
+        "detail": "What came is no request of HTTP/1.1 (RFC 9112) that can be told apart from the next one.",
+    }  # fmt: skip
+    body = json.dumps(problem).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
