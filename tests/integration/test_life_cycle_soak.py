@@ -6,7 +6,9 @@ No request fails, no answer is mixed, memory stays flat, and nothing that was ac
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -16,17 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from segsearch.core.bundle import Bundle
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.scoring.onnx_scorer import OnnxScorer
+from tests.hostile_bodies import npy_of
 from tests.integration.test_library_switching import wait_until
 from tests.integration.test_serving_commands import TIMEOUT_S, command
 from tests.library_fixtures import make_videos, write_shards
 from tests.tiny_model import NAMES as TAGS
-from tests.tiny_model import write_tiny_bundle
+from tests.tiny_model import SPEC, write_tiny_bundle
 from tests.traffic import TOLERANCE, VIDEOS, Rest, Rpc, Traffic, Truth, frames_of, segments_of, what_bundles_say
 
 NAMES = ("one", "two")  # of bundles, of other weights; generation 1 is scored by the first, 2 by the second
@@ -34,6 +38,9 @@ LEAST_S = 0.5  # of a round of the soak
 MODEL_BYTES = 8 << 20  # so that one that is left behind shows: a model as tiny as the others would not
 FLAT_BYTES = 3 * MODEL_BYTES  # that a process may grow by: one more of them may be on its way in, or out
 KILLS, UPLOADERS = 5, 4
+RELOADS, REFUSALS = 200, 100
+ABORTED, AT_ONCE = 1_000, 20
+SETTLED, SHARE = 20, 0.02  # after so many loads memory grows by no more than this
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def test_switches_and_reloads_under_load_fail_no_request_mix_no_answer_and_leak_
     place, workers, switches, loads
 ):
     """Searches and uploads over both edges; memory after a fifth of it beside memory at its end."""
-    loaded, serving = 0, 1
+    loaded, serving, took_s = 0, 1, []
     place.index.activate(serving)
     with (
         running(place, "--workers", workers) as (told, processes),
@@ -114,16 +121,81 @@ def test_switches_and_reloads_under_load_fail_no_request_mix_no_answer_and_leak_
                 answer = admin.post("/models:load", json={"path": f"{name}/tiny"}).raise_for_status().json()
                 assert answer["bundle"]["digest"] == place.digests[name]
             wait_until(lambda serving=serving: traffic.seen_by_all(serving) or bool(traffic.wrong))
+            took_s.append(time.monotonic() - begun_s)
             time.sleep(max(0.0, begun_s + LEAST_S - time.monotonic()))
             if number == switches // 5:
                 before = [resident_bytes(pid) for pid in processes]
         grown = [resident_bytes(pid) - size for pid, size in zip(processes, before, strict=True)]
     print(f"{workers} workers, {switches} switches, {loaded} reloads; {traffic.told()}; grown by {grown} of {before}")
+    print(f"until all saw another generation: {np.median(took_s):.2f} s, {max(took_s):.2f} at most")
     assert traffic.wrong == []
     assert set(traffic.scored) == set(place.digests.values())
     assert len(processes) == workers
     assert loaded == loads
     assert max(grown) <= FLAT_BYTES
+
+
+@pytest.mark.slow
+def test_hundreds_of_reloads_and_of_refused_ones_leave_nothing_in_memory(place):
+    """Medians of twenty loads each, as one model more may be on its way out."""
+    damaged = place.root / "bundles" / "damaged"
+    shutil.copytree(place.root / "bundles" / NAMES[0], damaged)
+    model = next(damaged.rglob("*.onnx"))
+    model.write_bytes(model.read_bytes()[:-1] + b"?")
+    with (
+        running(place) as (told, (process,)),
+        httpx.Client(base_url=told["url"], timeout=TIMEOUT_S) as admin,
+    ):
+
+        def load(name: str) -> int:
+            """Its status."""
+            return admin.post("/models:load", json={"path": f"{name}/tiny"}).status_code
+
+        held = []
+        for names, times, status in ((NAMES[::-1], RELOADS, 200), (["damaged"], REFUSALS, 422)):
+            for number in range(times):
+                assert load(names[number % len(names)]) == status
+                held.append(resident_bytes(process))
+        assert admin.get("/search", params={"tag": TAGS[0]}).status_code == 200
+    medians = [float(np.median(held[at : at + SETTLED])) for at in (SETTLED, RELOADS - SETTLED, len(held) - SETTLED)]
+    print(f"{RELOADS} loads, {REFUSALS} refused: {medians} bytes held")
+    assert max(medians) <= (1 + SHARE) * medians[0]
+
+
+@pytest.mark.slow
+def test_a_thousand_uploads_that_break_off_leave_nothing(place):
+    """Over HTTP, after the head, half of the body, or all of it but a byte."""
+    body = npy_of(np.zeros((10_000, SPEC.size), np.uint8))
+    with running(place) as (told, (process,)), httpx.Client(base_url=told["url"], timeout=TIMEOUT_S) as client:
+
+        def abort(number: int) -> None:
+            sent = body[: (0, len(body) // 2, len(body) - 1)[number % 3]]
+            head = (
+                f"POST /score?video_id=half-{number}&index=true HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                f"Content-Type: application/x-npy\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            with socket.create_connection((client.base_url.host, client.base_url.port or 0), TIMEOUT_S) as raw:
+                raw.sendall(head.encode() + sent)
+
+        def open_files() -> int:
+            return len(list(Path(f"/proc/{process}/fd").iterdir()))
+
+        def aborted() -> tuple[int, set[Path]]:
+            """Bytes of memory, and the files of the index, once so many more are over."""
+            for _ in range(ABORTED // AT_ONCE):
+                for number in range(AT_ONCE):
+                    abort(number)
+                wait_until(lambda: open_files() <= idle)
+            return resident_bytes(process), {path for path in place.index.root.rglob("*") if path.is_file()}
+
+        client.post("/score", content=body, headers={"content-type": "application/x-npy"}).raise_for_status()
+        idle = open_files()
+        before, after = aborted(), aborted()  # whatever memory they take once is taken by the first ones
+        print(f"{ABORTED} aborted: {before[0]} bytes before, {after[0]} after")
+        assert client.get("/videos/half-2", params={"tag": TAGS[0]}).status_code == 404
+        assert "segsearch_live_segments 0.0" in client.get("/metrics").text
+        assert after[0] <= (1 + SHARE) * before[0]
+        assert after[1] == before[1]
 
 
 @pytest.mark.slow
