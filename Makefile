@@ -58,7 +58,7 @@ test: $(VENV)/.installed $(SERVE_VENV)/.installed ## every test but the slow one
 test-slow: $(VENV)/.installed $(SERVE_VENV)/.installed ## the slow tests
 	@$(BIN)/python -m pytest -m slow
 
-soak: $(VENV)/.installed $(SERVE_VENV)/.installed ## some minutes: 200,000 random operations on a library, and the slow tests of what must not be lost
+soak: $(VENV)/.installed $(SERVE_VENV)/.installed ## about an hour: 200,000 random operations on a library, and the slow tests of what must not be lost
 	@SEGSEARCH_OPERATIONS=200000 $(BIN)/python -m pytest tests/integration/test_live_model.py
 	@$(BIN)/python -m pytest -m slow -k "live or kill or reindex or soak or workers or drain or overload or fuzz or conformance"
 
