@@ -1,7 +1,7 @@
 """Who may hold how much of what all share: a client no more than is left free for others.
 
 Where it stands: frames that wait to be scored, bytes of bodies under way, and calls that have a thread are each shared
-so, see ADR 0009. One client alone gets half, two a third each, and whoever comes new finds room.
+so, see ADR 0009. One client alone gets half, two a third each, and a few who come new find some still.
 """
 
 from collections import Counter
