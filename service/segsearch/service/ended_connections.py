@@ -5,13 +5,13 @@ Where it stands: `connection` counts and answers what it can, `rest.metrics` sho
 
 import json
 import logging
-import random
 from collections import Counter
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
 from segsearch.service.events import log
+from segsearch.service.request_id import HEADER, request_id
 
 
 class Why(StrEnum):
@@ -29,8 +29,8 @@ ENDED: Final[Counter[Why]] = Counter()
 def malformed() -> bytes:
     """The whole answer to what is no HTTP request: a problem document as others get, with the id that is logged."""
     ENDED[Why.malformed] += 1
-    request_id = f"{random.getrandbits(64):016x}"
-    log("request_malformed", level=logging.WARNING, request=request_id)
+    named = request_id()
+    log("request_malformed", level=logging.WARNING, request=named)
     status = HTTPStatus.BAD_REQUEST
     problem = {
         "type": "/problems/bad-request", "title": status.phrase, "status": status.value,
@@ -39,6 +39,6 @@ def malformed() -> bytes:
     body = json.dumps(problem).encode()
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-        f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+        f"content-length: {len(body)}\r\n{HEADER}: {named}\r\nconnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -7,8 +7,6 @@ allowed or not.
 The layers within write down here what only they know: whose key it was, what went wrong.
 """
 
-import random
-import re
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -19,12 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segsearch.service.bounded import Asked
 from segsearch.service.events import log
+from segsearch.service.request_id import HEADER, request_id
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.security.keys import Scope as KeyScope
 
 _KEY: Final = "segsearch.exchange"  # where it lies in the ASGI scope
-_HEADER: Final = b"x-request-id"
-_CALLERS_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
+_ID_HEADER: Final = HEADER.encode()
 
 
 @dataclass(slots=True)
@@ -66,7 +64,7 @@ class Exchanges:
         def answer(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_HEADER, exchange.request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (_ID_HEADER, exchange.request_id.encode())]
                 self._audit(scope, exchange)
             return send(message)
 
@@ -99,8 +97,4 @@ def _facts(scope: Scope, exchange: Exchange) -> dict[str, Any]:
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's id, so that it can follow a request through several services; else one of ours."""
-    for name, value in scope["headers"]:
-        if name == _HEADER and _CALLERS_ID.fullmatch(value):
-            return str(value.decode())
-    return f"{random.getrandbits(64):016x}"  # tells requests apart, and need not be hard to guess
+    return request_id(next((value.decode("latin-1") for name, value in scope["headers"] if name == _ID_HEADER), ""))

@@ -7,8 +7,6 @@ is not begun for a client that has gone.
 
 import logging
 import math
-import random
-import re
 import secrets
 import threading
 import time
@@ -28,6 +26,7 @@ from segsearch.service.error_rows import row_of
 from segsearch.service.events import log
 from segsearch.service.fair_share import FairShare
 from segsearch.service.refusals import REFUSED, Refusals
+from segsearch.service.request_id import HEADER, request_id
 from segsearch.service.rpc import traced_calls
 from segsearch.service.rpc.access import NEEDS, key_of
 from segsearch.service.rpc.metrics import RpcMetrics
@@ -46,8 +45,6 @@ PUBLIC_LIMIT: Final = 8
 REFLECTION_LIMIT: Final = 4  # apart, as it may take a minute, and whoever asks after our health gets an answer
 _REFLECTION: Final = "ServerReflectionInfo"
 _SCORING: Final = ("Score", "ScoreStream", "Similar", "ModelInfer")
-_ID_HEADER: Final = "x-request-id"
-_CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")  # an id of the caller's that may stand in our logs as it is
 _STATUS_HEADER: Final = "grpc-status-details-bin"  # where clients look for a google.rpc.Status
 _WAITED: ContextVar["Call | None"] = ContextVar("waited", default=None)  # a call has variables of its own
 
@@ -130,7 +127,7 @@ class Call:
             self._crowd.leave(self.client)
             self._crowd = None
         if error is None:
-            self.context.set_trailing_metadata(((_ID_HEADER, self.request_id),))
+            self.context.set_trailing_metadata(((HEADER, self.request_id),))
             self.waits(TAKE_S)
             self._note("OK")
         elif isinstance(error, grpc.RpcError | ClientGone) or not isinstance(error, Exception):
@@ -243,7 +240,7 @@ class Call:
         code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
         self._note(code.name)
         self.waits(TAKE_S)
-        trailers = ((_ID_HEADER, self.request_id), (_STATUS_HEADER, status.SerializeToString()))
+        trailers = ((HEADER, self.request_id), (_STATUS_HEADER, status.SerializeToString()))
         self.context.set_trailing_metadata(trailers)
         self.context.abort(code, status.message)
 
@@ -264,8 +261,4 @@ class Call:
 
 
 def _request_id(context: grpc.ServicerContext) -> str:
-    """The caller's id, so that it can follow a request through several services; else one of ours."""
-    for name, value in context.invocation_metadata():
-        if name == _ID_HEADER and _CALLERS_ID.fullmatch(str(value)):
-            return str(value)
-    return random.randbytes(8).hex()  # tells calls apart, and need not be hard to guess
+    return request_id(next((str(value) for name, value in context.invocation_metadata() if name == HEADER), ""))
