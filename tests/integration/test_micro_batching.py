@@ -272,3 +272,4 @@ def test_the_system_prefers_every_other_thread_to_those_that_score_and_read_uplo
         threads = [thread.native_id for thread in threading.enumerate() if thread.name.startswith(kind)]
         assert threads
         assert all(os.getpriority(os.PRIO_PROCESS, number) > own for number in threads)
+        assert {os.sched_getscheduler(number) for number in threads} == {os.SCHED_BATCH}

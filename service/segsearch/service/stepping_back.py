@@ -14,6 +14,11 @@ _NICENESS: Final = 10
 
 
 def step_back() -> None:
-    """Lets the system prefer other threads to this one."""
-    with suppress(OSError, AttributeError):  # where threads have no niceness of their own
+    """Lets the system prefer other threads to this one, which takes a processor from nobody as it wakes.
+
+    It would take one from its own kind, too: whoever then holds the interpreter's lock may wait for the clock's next
+    tick, and all others for the lock.
+    """
+    with suppress(OSError, AttributeError):  # where threads have no niceness, or no policy, of their own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
@@ -17,6 +17,7 @@ from segsearch.service.rest.answers import Problem, tag_texts
 from segsearch.service.rest.body_room import BodyRoom
 from segsearch.service.rest.edge import Edge, failures
 from segsearch.service.rest.exchange import Exchanges
+from segsearch.service.rest.fast_score import FastScore
 from segsearch.service.rest.fast_search import FastSearch
 from segsearch.service.rest.idempotency import Remembered
 from segsearch.service.rest.metrics import Metrics
@@ -48,12 +49,16 @@ def build(
     metrics = metrics or Metrics(library)
     app = build_api(library, settings, metrics, guard)
     fast = FastSearch(
-        app, route=next(route for route in search.router.routes if isinstance(route, APIRoute)), library=library,
+        FastScore(app, route=_first_route(routes.router)), route=_first_route(search.router), library=library,
         searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
     )  # fmt: skip
     own = SameSite(fast, loopback_only=settings.is_loopback and app.state.guard.keys is None)
     exchanges = Exchanges(own, metrics, log_requests=settings.log_requests)
     return TracedRequests(exchanges, traces) if traces else exchanges
+
+
+def _first_route(router: APIRouter) -> APIRoute:
+    return next(route for route in router.routes if isinstance(route, APIRoute))
 
 
 def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, guard: Guard | None = None) -> FastAPI:

@@ -8,7 +8,6 @@ what OpenAPI describes.
 import asyncio
 from functools import lru_cache
 from typing import Final
-from urllib.parse import parse_qsl
 
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
@@ -25,6 +24,7 @@ from segsearch.service.rest.answer_cache import AnswerCache
 from segsearch.service.rest.answer_coding import best_coding
 from segsearch.service.rest.exchange import exchange_of
 from segsearch.service.rest.problems import on_bug, on_segsearch_error
+from segsearch.service.rest.query_string import query_of
 from segsearch.service.rest.search_answers import (
     JSON,
     Answer,
@@ -131,10 +131,7 @@ def _wanted(accept: bytes, accept_encoding: bytes) -> tuple[str, str | None]:
 
 @lru_cache(1024)
 def _query(query_string: bytes) -> SearchQuery:
-    """The question; raises ValidationError where it is none, or is put in a way that is left to the framework."""
-    pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
-    given = dict(pairs)
-    return SearchQuery.model_validate(given if len(given) == len(pairs) else None)
+    return query_of(SearchQuery, query_string)
 
 
 def _is_light(view: View, query: SearchQuery) -> bool:

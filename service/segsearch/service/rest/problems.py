@@ -78,6 +78,13 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _on_the_loop(handler))
 
 
+async def problem_of(request: Request, error: Exception) -> Response:
+    """What the application that a request came to answers to an error, for what stands in front of its own layers."""
+    handlers = request.app.exception_handlers
+    answer: Response = await next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)(request, error)
+    return answer
+
+
 def _on_the_loop(handler: Handler) -> Callable[[Request, Exception], Awaitable[Response]]:
     """A plain function would cost a hop to a worker thread."""
 

@@ -20,8 +20,14 @@ def caller_of(request: Request) -> Caller:
     return Caller(client_of(request))
 
 
-async def _room(request: Request) -> None:
+def check_room(request: Request) -> None:
+    """Raises QueueFull where a video of this caller's would find no room now."""
     edge_of(request).library.check_room(caller_of(request))
+
+
+# Not a plain function, which would cost a hop to a worker thread.
+async def _room(request: Request) -> None:
+    check_room(request)
 
 
 # A route's dependency: whoever is refused anyway need not send a body, and nothing else of the request is looked at.
@@ -33,15 +39,15 @@ async def until_scored(request: Request, scores: Future[Scores]) -> None:
 
     Raises ClientDisconnect if the client leaves before that; its video has then left the queue.
     """
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-    scores.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
-    tasks = [asyncio.ensure_future(done.wait()), asyncio.ensure_future(_leaves(request))]
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    scores.add_done_callback(lambda _: loop.call_soon_threadsafe(over.set))
+    leaving = asyncio.ensure_future(_leaves(request))
+    leaving.add_done_callback(lambda _: over.set())
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await over.wait()
     finally:
         left = scores.cancel()  # does nothing where they are there
-        for task in tasks:
-            task.cancel()
+        leaving.cancel()
     if left:
         raise ClientDisconnect
 

@@ -37,6 +37,7 @@ class Closable(Protocol):
 @dataclass(eq=False, slots=True)
 class _Lease:
     scorer: Scorer
+    queue: QueueingScorer | None  # the same, where it has one
     users: int = 0  # videos under way
     replaced: bool = False
     failed: int = 0  # videos, since the last one that was scored
@@ -49,7 +50,7 @@ class ScorerInUse:
     def __init__(self, scorer: Scorer, *, try_every_s: float = _TRY_EVERY_S):
         """try_every_s: how often a failing one is tried by `works`."""
         self._lock, self._try_every_s = threading.Lock(), try_every_s
-        self._lease = _Lease(scorer)
+        self._lease = _leased(scorer)
 
     @property
     def scorer(self) -> Scorer:
@@ -58,9 +59,10 @@ class ScorerInUse:
 
     def check_room(self, caller: Caller) -> None:
         """Raises QueueFull where a video of this caller's would find no room now."""
-        scorer = self.scorer
-        if isinstance(scorer, QueueingScorer):
-            scorer.check_room(caller)
+        with self._lock:
+            queue = self._lease.queue
+        if queue is not None:
+            queue.check_room(caller)
 
     def begin(self, frames: np.ndarray, caller: Caller = NOBODY) -> tuple[Bundle, Future[Scores]]:
         """Hands a video in, frames (T, F) uint8: whose model scores it, and its scores to come. Raises QueueFull."""
@@ -108,7 +110,7 @@ class ScorerInUse:
     def replace(self, scorer: Scorer) -> None:
         """From now on videos go to this one."""
         with self._lock:
-            lease, self._lease = self._lease, _Lease(scorer)
+            lease, self._lease = self._lease, _leased(scorer)
             lease.replaced = True
             unused = not lease.users
         if unused:
@@ -143,10 +145,14 @@ class ScorerInUse:
             threading.Thread(target=_let_go, args=(lease,), name="closing").start()
 
 
+def _leased(scorer: Scorer) -> _Lease:
+    return _Lease(scorer, scorer if isinstance(scorer, QueueingScorer) else None)  # slow to tell: not at each request
+
+
 def _let_go(lease: _Lease) -> None:
     """Closes a scorer that nobody will ask for again, and gives its memory back to the system."""
     _close(lease.scorer)
-    del lease.scorer
+    del lease.scorer, lease.queue
     # Else the C library keeps what a thread took and freed, for that thread: a model for each that loaded one.
     with suppress(AttributeError):  # a C library that has no such function
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,181 @@
+"""The fast path to /score and the plain route are twins: whatever is asked, whoever asks, and whatever goes wrong."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segsearch.core.errors import QueueFull
+from segsearch.service.index.format import LIVE
+from segsearch.service.index.index_directory import IndexDirectory
+from segsearch.service.index.live.store import LiveStore
+from segsearch.service.jobs.reindex import reindex
+from segsearch.service.library import SegmentLibrary
+from segsearch.service.rest.app import build, build_api
+from segsearch.service.rest.exchange import Exchanges
+from segsearch.service.rest.metrics import Metrics
+from segsearch.service.security.key_file import add_key
+from segsearch.service.security.keys import Scope, make_key
+from segsearch.service.settings import Settings
+from tests.asgi import Told, ask
+from tests.library_fixtures import make_videos
+
+NPY = "application/x-npy"
+PARAMETERS = {
+    "top": ("1", "5", "1000", "1001", "0", "-1", "7.0", "7.5", "%207", "1_0", "", "x"),
+    "video_id": ("up1", "", "%FF", "%00", "a%2Fb", "x" * 257),
+    "index": ("true", "1", "no", "maybe", ""),
+    "other": ("1",),
+}
+parameters = st.one_of([st.sampled_from([f"{name}={value}" for value in PARAMETERS[name]]) for name in PARAMETERS])
+queries = st.lists(parameters, max_size=3).map("&".join)
+KINDS = (NPY, "application/x-npy; v=1", "APPLICATION/X-NPY", "application/json", "text/plain", "")
+heads = st.fixed_dictionaries(
+    {"content-type": st.sampled_from(KINDS)},
+    optional={
+        "accept-encoding": st.sampled_from(("gzip", "zstd", "identity", "br")),
+        "content-encoding": st.sampled_from(("gzip", "identity", "br")),
+        "content-length": st.sampled_from(("own", "9" * 12)),
+        "idempotency-key": st.sampled_from(("", "x" * 256)),
+    },
+)
+
+
+def npy(frames: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, frames)
+    return out.getvalue()
+
+
+BODIES = (
+    npy(make_videos(1, seed=1)[0].frames),
+    npy(np.zeros((3, 2), np.uint8)),
+    npy(np.zeros(0, np.uint8)),
+    b"",
+    b"{}",
+)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory, scorer, shards) -> Iterator[SegmentLibrary]:
+    directory = IndexDirectory(tmp_path_factory.mktemp("twins") / "index")
+    reindex(scorer, shards, directory, keep=100)
+    with LiveStore.open(directory.root / LIVE, scorer.bundle.manifest.features.space) as store:
+        yield SegmentLibrary(scorer, directory, store)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as opened:
+        yield opened
+
+
+def both(library: SegmentLibrary, **changes) -> tuple:
+    """The application, and the same without the fast path."""
+    metrics, of = Metrics(library), Settings(port=0, **changes)
+    return build(library, of), Exchanges(build_api(library, of, metrics), metrics, log_requests=False)
+
+
+@pytest.fixture(scope="module")
+def twins(library) -> tuple:
+    return both(library)
+
+
+def upload(runner, app, query: str = "", head: dict[str, str] | None = None, body: bytes = BODIES[0]) -> Told:
+    return ask(runner, app, "/score", query.encode(), head or {"content-type": NPY}, method="POST", body=body)
+
+
+def but_for_its_number(told: Told) -> Told:
+    """An upload that was stored has the next sequence number."""
+    if told.status != 200 or "content-encoding" in told.headers:
+        return told
+    content = json.loads(told.content)
+    if content["stored"] is not None:
+        content["stored"]["sequence"] = 0
+    return told._replace(content=content, headers=told.headers | {"content-length": ""})
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(queries, heads, st.sampled_from(BODIES))
+def test_the_fast_path_answers_as_the_plain_route_does(twins, runner, query, head, body):
+    fast, plain = twins
+    if head.get("content-length") == "own":
+        head["content-length"] = str(len(body))
+    if "index=true" in query or "index=1" in query:
+        head["accept-encoding"] = "identity"
+    told, wanted = (but_for_its_number(upload(runner, app, query, head, body)) for app in (fast, plain))
+    assert told == wanted
+
+
+def test_a_video_is_scored_and_stored_on_both_ways(twins, library, runner):
+    for way, app in zip(("fast", "plain"), twins, strict=True):
+        told = upload(runner, app, f"index=true&video_id={way}")
+        assert told.status == 200
+        assert json.loads(told.content)["stored"]["sequence"] == library.store.counters().sequence
+        assert library.strip(way, ["Rain"]).video_id == way
+
+
+def test_who_may_not_write_is_told_so_before_anything_else_and_each_request_counts_once(library, runner, tmp_path):
+    keys = {}
+    for scope in (Scope.read, Scope.write):
+        keys[scope], kept = make_key(scope.name, scope)
+        add_key(tmp_path / "keys", kept)
+    for app in both(library, keys=tmp_path / "keys", rate_per_s=0.001, rate_burst=4):
+        asked = [
+            (None, ""), (keys[Scope.read], ""), ("none", "top=x"), (keys[Scope.write], ""),
+            (keys[Scope.write], "top=x"), (keys[Scope.write], "top=1"), (keys[Scope.write], "other=1"),
+            (keys[Scope.write], ""),
+        ]  # fmt: skip
+        heads = [{"content-type": NPY, **({"x-api-key": key} if key else {})} for key, _ in asked]
+        told = [upload(runner, app, query, head) for (_, query), head in zip(asked, heads, strict=True)]
+        assert [each.status for each in told] == [401, 403, 401, 200, 422, 200, 422, 429]
+
+
+class Failing(SegmentLibrary):
+    """One that goes wrong in a way of its own."""
+
+    error: Exception
+    at_the_door: bool
+
+    def check_room(self, _caller):
+        if self.at_the_door:
+            raise self.error
+
+    def begin(self, *_, **__):
+        raise self.error
+
+
+def without_raising(app):
+    """Starlette raises a bug again once it has answered, for the server to tell it."""
+
+    async def call(scope, receive, send):
+        with suppress(ValueError, MemoryError):
+            await app(scope, receive, send)
+
+    return call
+
+
+@pytest.mark.parametrize("at_the_door", [True, False])
+@pytest.mark.parametrize("error", [QueueFull(1, 2, 3), ValueError("a bug"), MemoryError()])
+def test_what_goes_wrong_is_said_alike(library, scorer, runner, error, at_the_door):
+    failing = Failing(scorer, library.index, library.store)
+    failing.error, failing.at_the_door = error, at_the_door
+    told, wanted = (upload(runner, without_raising(app)) for app in both(failing))
+    assert (told.status, told.headers.get("retry-after")) == (wanted.status, wanted.headers.get("retry-after"))
+    documents = [{**json.loads(each.content), "incident": ""} for each in (told, wanted)]
+    assert documents[0] == documents[1]
+    assert told.status in (500, 503)
+
+
+def test_requests_are_counted_by_the_route_on_both_ways(library, runner):
+    for app in both(library):
+        assert [upload(runner, app, query).status for query in ("", "top=1", "top=x")] == [200, 200, 422]
+        lines = ask(runner, app, "/metrics").content.decode().splitlines()
+        counted = [line for line in lines if "_total{" in line and "/score" in line]
+        assert sorted(line.split('status="')[1] for line in counted) == ['200"} 2.0', '422"} 1.0']
