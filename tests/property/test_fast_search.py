@@ -159,28 +159,6 @@ def test_the_event_loop_finds_what_is_short_and_other_threads_what_may_take_long
     assert [thread is threading.current_thread() for thread in watched.threads] == [True, False, False, False]
 
 
-class Looking(SegmentLibrary):
-    """Counts how often it is looked at."""
-
-    looks = 0
-
-    def view_at_hand(self):
-        self.looks += 1
-        return super().view_at_hand()
-
-
-def test_requests_that_are_here_together_share_a_look_and_one_that_comes_later_has_its_own(library, scorer, runner):
-    looking = Looking(scorer, library.index, library.store)
-    fast, _ = both(looking)
-
-    async def searches(count: int) -> list[Told]:
-        return await asyncio.gather(*(answered(fast, "/search", b"tag=Rain") for _ in range(count)))
-
-    for looks in (1, 2):
-        assert len(set(map(str, runner.run(searches(5))))) == 1
-        assert looking.looks == looks
-
-
 def test_a_search_that_comes_after_an_upload_finds_it_whoever_else_is_searching(library, runner):
     fast, _ = both(library)
 

@@ -97,4 +97,7 @@ def _facts(scope: Scope, exchange: Exchange) -> dict[str, Any]:
 
 
 def _request_id(scope: Scope) -> str:
-    return request_id(next((value.decode("latin-1") for name, value in scope["headers"] if name == _ID_HEADER), ""))
+    for name, value in scope["headers"]:
+        if name == _ID_HEADER:
+            return request_id(value.decode("latin-1"))
+    return request_id()

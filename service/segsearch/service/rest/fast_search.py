@@ -5,7 +5,6 @@ it does not know how to answer it hands on, and the plain route, its twin, answe
 what OpenAPI describes.
 """
 
-import asyncio
 from functools import lru_cache
 from typing import Final
 
@@ -52,7 +51,6 @@ class FastSearch:
         self._app, self._route, self._path = app, route, route.path
         self._library, self._searches, self._guard = library, searches, guard
         self._cache = AnswerCache(cache_bytes)
-        self._seen: View | None = None  # what the last look saw, while it holds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "GET":
@@ -78,7 +76,7 @@ class FastSearch:
         form, coding = _wanted(headers.get(b"accept", b""), headers.get(b"accept-encoding", b""))
         if form != JSON:
             return None
-        view = self._view_at_hand()
+        view = self._library.view_at_hand()
         if view is None:
             view = await run_in_threadpool(self._library.view)
         asked = scope["query_string"], coding
@@ -91,18 +89,6 @@ class FastSearch:
             return answer or await self._built(view, *asked)
         except SegsearchError as error:  # it may have taken a while: the route need not find it again
             return _said(on_segsearch_error(Request(scope), error))
-
-    def _view_at_hand(self) -> View | None:
-        """See `SegmentLibrary`. One look is for all requests that are here by now: each is a task, as uvicorn has it,
-        and those that run before the event loop forgets what was seen came before the look.
-        """
-        if self._seen is None:
-            self._seen = self._library.view_at_hand()
-            asyncio.get_running_loop().call_soon(self._forget)
-        return self._seen
-
-    def _forget(self) -> None:
-        self._seen = None
 
     async def _built(self, view: View, query_string: bytes, coding: str | None) -> Answer:
         query = _query(query_string)
