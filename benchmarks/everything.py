@@ -56,6 +56,7 @@ BENCHMARKS = (
     Benchmark("service", 30),
     Benchmark("rpc", 30),
     Benchmark("service_load", 150, ("--seconds", "5", "--rounds", "2")),
+    Benchmark("slow_clients", 80),
     Benchmark("reindex", 130, ("--shards", "48", "--rounds", "1")),
     Benchmark("scoring", 180, ("--rounds", "5"), checked=True),
     Benchmark("training", 75),
