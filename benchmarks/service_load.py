@@ -336,6 +336,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3, help="at least 2")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("--rounds must be at least 2: capacity is compared before and after overload")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         root = Path(name)
         bundle = write_model(root, CLUSTERS, HIDDEN)

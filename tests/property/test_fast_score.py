@@ -19,6 +19,7 @@ from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.app import build, build_api
 from segsearch.service.rest.exchange import Exchanges
+from segsearch.service.rest.fast_score import FastScore
 from segsearch.service.rest.metrics import Metrics
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
@@ -138,7 +139,7 @@ def test_who_may_not_write_is_told_so_before_anything_else_and_each_request_coun
 
 
 class Failing(SegmentLibrary):
-    """One that goes wrong in a way of its own."""
+    """One that goes wrong in a way of its own, and where it is told to."""
 
     error: Exception
     at_the_door: bool
@@ -148,11 +149,46 @@ class Failing(SegmentLibrary):
             raise self.error
 
     def begin(self, *_, **__):
+        if self.at_the_door:
+            raise AssertionError("let in where there is no room")
         raise self.error
 
 
+def failing_as(error: Exception, library: SegmentLibrary, *, at_the_door: bool) -> Failing:
+    failing = Failing(library.scorer, library.index, library.store)
+    failing.error, failing.at_the_door = error, at_the_door
+    return failing
+
+
+def test_who_may_not_write_does_not_hear_how_full_the_queue_is(library, runner, tmp_path):
+    key, kept = make_key("reader", Scope.read)
+    add_key(tmp_path / "keys", kept)
+    full = failing_as(QueueFull(1, 2, 3), library, at_the_door=True)
+    for app in both(full, keys=tmp_path / "keys"):
+        heads = ({"content-type": NPY}, {"content-type": NPY, "x-api-key": key})
+        assert [upload(runner, app, "", head).status for head in heads] == [401, 403]
+
+
+async def framework(*_):
+    """Where nothing may be asked of it."""
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("query", ["", "top=3", "index=true&video_id=by", "top=" + "%20" * 600 + "3"])
+def test_an_upload_passes_by_the_framework(library, runner, query):
+    api = build_api(library, Settings(port=0), Metrics(library))
+    api.middleware_stack = framework
+    route = next(route for route in api.routes if route.path == "/score")
+    fast = Exchanges(FastScore(api, route=route), Metrics(library), log_requests=False)
+    assert upload(runner, fast, query).status == 200
+    handed_on = ("top=x", {"content-type": NPY}), ("top=1&top=2", {"content-type": NPY}), ("", {"idempotency-key": "a"})
+    for query, head in handed_on:
+        with pytest.raises(NotImplementedError):
+            upload(runner, fast, query, head)
+
+
 def without_raising(app):
-    """Starlette raises a bug again once it has answered, for the server to tell it."""
+    """Starlette raises a bug again once the plain route has answered it."""
 
     async def call(scope, receive, send):
         with suppress(ValueError, MemoryError):
@@ -163,9 +199,8 @@ def without_raising(app):
 
 @pytest.mark.parametrize("at_the_door", [True, False])
 @pytest.mark.parametrize("error", [QueueFull(1, 2, 3), ValueError("a bug"), MemoryError()])
-def test_what_goes_wrong_is_said_alike(library, scorer, runner, error, at_the_door):
-    failing = Failing(scorer, library.index, library.store)
-    failing.error, failing.at_the_door = error, at_the_door
+def test_what_goes_wrong_is_said_alike(library, runner, error, at_the_door):
+    failing = failing_as(error, library, at_the_door=at_the_door)
     told, wanted = (upload(runner, without_raising(app)) for app in both(failing))
     assert (told.status, told.headers.get("retry-after")) == (wanted.status, wanted.headers.get("retry-after"))
     documents = [{**json.loads(each.content), "incident": ""} for each in (told, wanted)]

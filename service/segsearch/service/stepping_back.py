@@ -21,4 +21,5 @@ def step_back() -> None:
     """
     with suppress(OSError, AttributeError):  # where threads have no niceness, or no policy, of their own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:  # else whoever started us has said how we run
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

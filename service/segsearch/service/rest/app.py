@@ -1,10 +1,11 @@
 """Puts the web application together: the one place where library, settings and routes meet."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
@@ -49,7 +50,7 @@ def build(
     metrics = metrics or Metrics(library)
     app = build_api(library, settings, metrics, guard)
     fast = FastSearch(
-        FastScore(app, route=_first_route(routes.router)), route=_first_route(search.router), library=library,
+        FastScore(app, route=_route_of(app, routes.score)), route=_route_of(app, search.search), library=library,
         searches=app.state.searches, guard=app.state.guard, cache_bytes=settings.answer_cache_bytes,
     )  # fmt: skip
     own = SameSite(fast, loopback_only=settings.is_loopback and app.state.guard.keys is None)
@@ -57,8 +58,8 @@ def build(
     return TracedRequests(exchanges, traces) if traces else exchanges
 
 
-def _first_route(router: APIRouter) -> APIRoute:
-    return next(route for route in router.routes if isinstance(route, APIRoute))
+def _route_of(app: FastAPI, endpoint: Callable[..., Any]) -> APIRoute:
+    return next(route for route in app.routes if isinstance(route, APIRoute) and route.endpoint is endpoint)
 
 
 def build_api(library: SegmentLibrary, settings: Settings, metrics: Metrics, guard: Guard | None = None) -> FastAPI:

@@ -115,7 +115,6 @@ def _wanted(accept: bytes, accept_encoding: bytes) -> tuple[str, str | None]:
     return form_of(accept.decode("latin-1")), best_coding(accept_encoding.decode("latin-1"))
 
 
-@lru_cache(1024)
 def _query(query_string: bytes) -> SearchQuery:
     return query_of(SearchQuery, query_string)
 
