@@ -2,9 +2,12 @@
 
 import fcntl
 import json
+import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,9 +16,10 @@ import typer.main
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.cli import build as command_group
-from segsearch.core.errors import ConfigError, IndexBusy, UnknownJob
+from segsearch.core.errors import ConfigError, IndexBusy, InvalidInput, UnknownJob
 from segsearch.service.index.index_directory import IndexDirectory
 from segsearch.service.jobs.reindex_process import KEPT, Progress, ReindexJobs, State, Wish, _progress, _reason
+from segsearch.service.jobs.taking_turns import LOCK
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.processes.plan import Plan
 from segsearch.service.processes.serving import _as_here
@@ -192,6 +196,45 @@ def test_jobs_long_ended_are_forgotten_and_what_is_no_job_stays(index, jobs, roo
     assert len(list(folder.glob("2*"))) == KEPT
     with pytest.raises(UnknownJob):
         jobs.job("20260101-000000-00000000")
+
+
+@contextmanager
+def job_that_runs(index: IndexDirectory, job_id: str) -> Iterator[subprocess.Popen]:
+    """A process that does this job, as far as others see, but is not noted as the one that does."""
+    folder = index.root / "jobs" / job_id
+    folder.mkdir(parents=True)
+    asked = {"created_at": "2026-01-01T00:00:00+00:00", "wish": {"shards": [], "bundle": None, "skip_bad": False}}
+    (folder / "job.json").write_text(json.dumps(asked))
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            ["sleep", "60"], pass_fds=[lock.fileno()], process_group=0, env={**os.environ, "SEGSEARCH_JOB": job_id}
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_job_that_was_started_this_moment_can_be_cancelled(index, jobs):
+    job_id = "20260101-000000-00000001"
+    with job_that_runs(index, job_id) as process:
+        note = index.root / "jobs" / job_id / "process"
+        noted = threading.Timer(0.2, note.write_text, (str(process.pid),))
+        noted.start()
+        threading.Thread(target=process.wait).start()  # as a server does, or its end would not be seen
+        assert jobs.cancel(job_id).state is State.cancelled
+        noted.join()
+
+
+def test_a_job_of_another_machine_cannot_be_cancelled(index, jobs):
+    job_id = "20260101-000000-00000002"
+    with job_that_runs(index, job_id) as process:
+        (index.root / "jobs" / job_id / "process").write_text(str(os.getpid()))
+        with pytest.raises(InvalidInput, match="another machine"):
+            jobs.cancel(job_id)
+        assert process.poll() is None
 
 
 def test_where_the_clock_was_set_back_the_newest_job_is_not_the_first_to_be_forgotten(index, jobs, root):

@@ -51,6 +51,7 @@ _TAIL_BYTES: Final = 16 << 10
 _MARK: Final = "SEGSEARCH_JOB"  # a variable by which a process is known again
 _NICENESS: Final = 15  # whoever searches or uploads goes first: what scores uploads has 10
 _END_S: Final = 10.0
+_SHOWN_S: Final = 1.0  # within which a process shows what it was started for
 _PAUSE_S: Final = 0.02
 
 
@@ -157,8 +158,8 @@ class ReindexJobs:
     def cancel(self, job_id: str) -> Job:
         """Ends a job that runs; what it has finished stays for the next one. Raises UnknownJob or InvalidInput."""
         folder = self._folder_of(job_id)
-        if _is_running(folder):
-            process = _process_of(folder, job_id)
+        process = _process_of(folder, job_id)
+        if process is not None:
             (folder / _CANCELLED).touch()
             with suppress(ProcessLookupError):
                 os.killpg(process, signal.SIGTERM)
@@ -245,13 +246,21 @@ def _run(arguments: Sequence[str], folder: Path, locks: list[int]) -> None:
     threading.Thread(target=process.wait, name="job", daemon=True).start()  # or it would stay as a zombie
 
 
-def _process_of(folder: Path, job_id: str) -> int:
-    """The process that does a job; raises InvalidInput where it is none of this machine's."""
-    with suppress(OSError, ValueError):
-        number = int((folder / _PROCESS).read_text())
-        if f"{_MARK}={job_id}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0"):
-            return number
-    raise InvalidInput("job", "runs on another machine", "one that was started here")
+def _process_of(folder: Path, job_id: str) -> int | None:
+    """The process that does a job, None where it has ended; raises InvalidInput where it is none of this machine's.
+
+    One that was started this moment may not be noted yet, and has no environment to be seen.
+    """
+    end_s = time.monotonic() + _SHOWN_S
+    while _is_running(folder):
+        with suppress(OSError, ValueError):
+            number = int((folder / _PROCESS).read_text())
+            if f"{_MARK}={job_id}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0"):
+                return number
+        if time.monotonic() >= end_s:
+            raise InvalidInput("job", "runs on another machine", "one that was started here")
+        time.sleep(_PAUSE_S)
+    return None
 
 
 def _tail(file: Path) -> str:
