@@ -12,7 +12,6 @@ scored, from callers who never wait as long as they are told; beside it callers 
 """
 
 import io
-import json
 import multiprocessing
 import socket
 import subprocess
@@ -27,12 +26,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
-from urllib.parse import urlsplit
 
 import numpy as np
 from proc import cpu_seconds, memory_mb
 from reindex import CLASSES, write_library, write_model
 from report import Measure, arguments, report
+from served import server
 
 from segsearch.core.bundle import Bundle
 from segsearch.core.features import YOUTUBE8M
@@ -49,6 +48,7 @@ WAITING = 36  # videos, that the server lets one client have in its queue: room 
 SEARCHES_PER_S = 50
 WARM_UP_S, KEPT_S, TIMEOUT_S = 2.0, 5.0, 120
 SEGMENTS = segment_count(FRAMES)
+SERVED = {"batch": BATCH, "threads": core_count(), "queue_frames": 2 * WAITING * FRAMES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,23 +200,6 @@ def video() -> np.ndarray:
 
 
 @contextmanager
-def server(index: Path, bundle: Path) -> Iterator[tuple[int, int]]:
-    """A server's port and process. It keeps no answers, so that each search is one."""
-    options = {
-        "index": index, "bundle": bundle, "port": 0, "batch": BATCH, "threads": core_count(),
-        "queue-frames": 2 * WAITING * FRAMES, "answer-cache-bytes": 0,
-    }  # fmt: skip
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    command = [sys.executable, "-c", "from segsearch.core.cli import main; main()", "serve", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield urlsplit(json.loads(process.stdout.readline())["url"]).port or 0, process.pid
-        finally:
-            process.terminate()
-
-
-@contextmanager
 def busy_cores() -> Iterator[None]:
     """Others who want the cores as much as scoring does, and have nothing to do with the server."""
     command = [sys.executable, "-c", "import os; os.nice(5)\nwhile True: pass"]
@@ -343,7 +326,7 @@ def main() -> None:
         bundle = write_model(root, CLUSTERS, HIDDEN)
         reindex(opened(bundle), write_library(root, 1, 8), IndexDirectory(root / "index"), keep=1000)
         opened(bundle).close()
-        sides = Sides(stack, bundle, *stack.enter_context(server(root / "index", bundle)))
+        sides = Sides(stack, bundle, *stack.enter_context(server(root / "index", bundle, **SERVED)))
         sides.uploads(1.0).result(), sides.bare(1.0), sides.searches(1.0)  # what is made once is made now
         measures = throughput(sides, options.seconds, options.rounds)
         measures += waits(sides, options.seconds, options.rounds)

@@ -7,26 +7,23 @@ take nothing. Meanwhile searches come at a steady pace, in turns with the same s
     python benchmarks/slow_clients.py [--connections 1000] [--takers 50] [--seconds 15] [--rounds 2] [--json PATH]
 """
 
-import json
 import multiprocessing
 import resource
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from proc import memory_mb
 from reindex import write_library, write_model
 from report import Measure, arguments, report
+from served import server
 from service_load import WARM_UP_S, opened, searches
 
 from segsearch.service.index.index_directory import IndexDirectory
@@ -89,19 +86,6 @@ class Slow:
         self.cut += 1
         self._socket.close()
         self._connect()
-
-
-@contextmanager
-def server(index: Path, bundle: Path) -> Iterator[tuple[int, int]]:
-    """A server's port and process; it keeps no answers, so that each search is one."""
-    words = ["--index", str(index), "--bundle", str(bundle), "--port", "0", "--answer-cache-bytes", "0"]
-    command = [sys.executable, "-c", "from segsearch.core.cli import main; main()", "serve", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield urlsplit(json.loads(process.stdout.readline())["url"]).port or 0, process.pid
-        finally:
-            process.terminate()
 
 
 def waits(port: int, pid: int, apart: Callable[..., Future[int]], options: Any) -> list[Measure]:

@@ -14,21 +14,15 @@ from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segsearch.service.index.format import LIVE
-from segsearch.service.index.index_directory import IndexDirectory
-from segsearch.service.index.live.store import LiveStore
 from segsearch.service.jobs.reindex import reindex
 from segsearch.service.library import SegmentLibrary
 from segsearch.service.rest.answer_cache import OVERHEAD_BYTES, AnswerCache
-from segsearch.service.rest.app import build, build_api
-from segsearch.service.rest.exchange import Exchanges
-from segsearch.service.rest.metrics import Metrics
 from segsearch.service.rest.search_answers import Answer
 from segsearch.service.rpc.hot_answers import HotAnswers
 from segsearch.service.security.key_file import add_key
 from segsearch.service.security.keys import Scope, make_key
-from segsearch.service.settings import Settings
 from tests.asgi import Told, answered, ask
+from tests.fast_paths import both, changing_library
 from tests.library_fixtures import make_videos
 
 TAGS = (
@@ -58,22 +52,14 @@ headers = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory, scorer, shards) -> Iterator[SegmentLibrary]:
-    directory = IndexDirectory(tmp_path_factory.mktemp("twins") / "index")
-    reindex(scorer, shards, directory, keep=100)
-    with LiveStore.open(directory.root / LIVE, scorer.bundle.manifest.features.space) as store:
-        yield SegmentLibrary(scorer, directory, store)
+    with changing_library(tmp_path_factory.mktemp("twins"), scorer, shards) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as opened:
         yield opened
-
-
-def both(library: SegmentLibrary, **changes) -> tuple:
-    """The application, and the same without the fast path."""
-    metrics, of = Metrics(library), Settings(port=0, **changes)
-    return build(library, of), Exchanges(build_api(library, of, metrics), metrics, log_requests=False)
 
 
 @pytest.fixture(scope="module")
